@@ -1,0 +1,173 @@
+"""What a hook gets, and what it may answer.
+
+Each event type has one reply type (`HOOKS` in `node/hooks.py`). A hook that returns None has no opinion: token and
+namespace decide. A reply object grants. An exception refuses: `Forbidden` (103, and 3507 for a connect) or any
+other `RoomfulError`; `Disconnect` ends the connection.
+
+JSON values: `data` and `info` are Python objects when the client speaks JSON and they parse, else bytes as sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from roomful.model.client import Override
+
+
+class ConnectEvent(msgspec.Struct, frozen=True):
+    """A client wants in. user: as the token says, "" without one; token_claims: {} without one.
+
+    headers: of the HTTP request, names in lower case. client_headers: what the client claims in the connect
+    command, never a proof of anything. address: the client's, "" on a Unix socket.
+    """
+
+    client: str
+    user: str = ""
+    token_claims: dict[str, Any] = {}
+    data: Any = None
+    name: str = ""
+    version: str = ""
+    headers: dict[str, str] = {}
+    client_headers: dict[str, str] = {}
+    address: str = ""
+    transport: str = ""
+
+
+class SubscriptionOptions(msgspec.Struct, frozen=True):
+    """One server-side subscription in a `ConnectReply`."""
+
+    info: Any = None
+    data: Any = None
+    expires_at: float | None = None
+    override: Override = Override()
+
+
+class ConnectReply(msgspec.Struct, frozen=True):
+    """Lets the client in. user None: the token's. subs: server-side subscriptions, a list or name → options.
+
+    expires_at: seconds since 1970; with it the connection is re-validated by `RefreshEvent` at that time.
+    info: shown to others as `conn_info`. data: goes to the client. meta: private, handed to later hooks.
+    """
+
+    user: str | None = None
+    info: Any = None
+    data: Any = None
+    expires_at: float | None = None
+    subs: list[str] | dict[str, SubscriptionOptions] = []
+    meta: dict[str, Any] = {}
+
+
+class SubscribeEvent(msgspec.Struct, frozen=True):
+    """A client asks for a channel. granted: whether a valid subscription token came with it."""
+
+    client: str
+    user: str
+    channel: str
+    data: Any = None
+    granted: bool = False
+    token_claims: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+
+
+class SubscribeReply(msgspec.Struct, frozen=True):
+    """Grants the channel. expires_at: then `SubRefreshEvent` renews it. info: `chan_info`; data: for the client."""
+
+    info: Any = None
+    data: Any = None
+    expires_at: float | None = None
+    override: Override = Override()
+
+
+class PublishEvent(msgspec.Struct, frozen=True):
+    """A client publishes."""
+
+    client: str
+    user: str
+    channel: str
+    data: Any
+    meta: dict[str, Any] = {}
+
+
+class PublishReply(msgspec.Struct, frozen=True):
+    """Grants the publication. data: replaces the payload; None leaves it. tags: go along. exclude: client ids."""
+
+    data: Any = None
+    tags: dict[str, str] | None = None
+    exclude: frozenset[str] = frozenset()
+
+
+class RpcEvent(msgspec.Struct, frozen=True):
+    """A client calls a method."""
+
+    client: str
+    user: str
+    method: str
+    data: Any = None
+    meta: dict[str, Any] = {}
+
+
+class RpcReply(msgspec.Struct, frozen=True):
+    data: Any = None
+
+
+class RefreshEvent(msgspec.Struct, frozen=True):
+    """A connection that a hook let in with `expires_at` has reached that time."""
+
+    client: str
+    user: str
+    meta: dict[str, Any] = {}
+
+
+class RefreshReply(msgspec.Struct, frozen=True):
+    """Renews the connection; `expires_at=None` for ever. info: a new `conn_info`; None leaves it."""
+
+    expires_at: float | None = None
+    info: Any = None
+
+
+class SubRefreshEvent(msgspec.Struct, frozen=True):
+    """A subscription that a hook granted with `expires_at` has reached that time."""
+
+    client: str
+    user: str
+    channel: str
+    meta: dict[str, Any] = {}
+
+
+class SubRefreshReply(msgspec.Struct, frozen=True):
+    """Renews the subscription; `expires_at=None` for ever. info: a new `chan_info`; None leaves it."""
+
+    expires_at: float | None = None
+    info: Any = None
+
+
+class MessageEvent(msgspec.Struct, frozen=True):
+    """A client sent a message that expects no answer."""
+
+    client: str
+    user: str
+    data: Any
+    meta: dict[str, Any] = {}
+
+
+class UnsubscribeEvent(msgspec.Struct, frozen=True):
+    """A subscription ended. code 0: the client wanted it; 1: its connection closed; else the unsubscribe code."""
+
+    client: str
+    user: str
+    channel: str
+    code: int
+    reason: str
+    meta: dict[str, Any] = {}
+
+
+class DisconnectEvent(msgspec.Struct, frozen=True):
+    """A connection that had been let in is gone; exactly one for each."""
+
+    client: str
+    user: str
+    code: int
+    reason: str
+    meta: dict[str, Any] = {}

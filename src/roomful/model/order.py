@@ -1,0 +1,57 @@
+"""What one node tells all nodes to do with their own connections.
+
+An order addresses a user's connections; `client` or `session` narrow it to one, when not empty. It succeeds also
+where none matches. Source: Centrifuge protocol, section 23.2.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from roomful.model.client import Grant
+from roomful.model.publication import Position
+
+
+class SubscribeOrder(msgspec.Struct, frozen=True, tag="subscribe"):
+    user: str
+    channel: str
+    client: str = ""
+    session: str = ""
+    grant: Grant = Grant()
+    recover_since: Position | None = None
+
+
+class UnsubscribeOrder(msgspec.Struct, frozen=True, tag="unsubscribe"):
+    user: str
+    channel: str
+    client: str = ""
+    session: str = ""
+    code: int = 2000
+    reason: str = "server unsubscribe"
+
+
+class DisconnectOrder(msgspec.Struct, frozen=True, tag="disconnect"):
+    """whitelist: ids of clients that are spared."""
+
+    user: str
+    client: str = ""
+    session: str = ""
+    code: int = 3503
+    reason: str = "force disconnect"
+    whitelist: list[str] = []
+
+
+class RefreshOrder(msgspec.Struct, frozen=True, tag="refresh"):
+    """expired: close with 3005. expires_at: the new expiry, None for never. info: new `conn_info`, None leaves it."""
+
+    user: str
+    client: str = ""
+    session: str = ""
+    expired: bool = False
+    expires_at: float | None = None
+    info: bytes | None = None
+
+
+Order: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder

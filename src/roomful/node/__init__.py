@@ -1,0 +1,1 @@
+"""LIVE: one server process, without sockets and without brokers."""

@@ -1,0 +1,1 @@
+"""Where something can be plugged in: Protocols whose docstrings are the contract."""

@@ -1,0 +1,31 @@
+"""Tokens to credentials."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from roomful.model.client import Credentials, Grant
+
+
+class SubscriptionClaims(msgspec.Struct, frozen=True):
+    """A verified subscription token. client: "" unless the token is bound to one connection."""
+
+    user: str
+    channel: str
+    client: str
+    grant: Grant
+    claims: dict[str, object] = {}
+
+
+class Authenticator(Protocol):
+    """Verifies; grants nothing by itself. Source: Centrifuge protocol, section 6."""
+
+    async def connection(self, token: str) -> Credentials:
+        """Raises TokenExpired (`exp` passed, `nbf` ahead), InvalidToken (everything else), Expired (`expire_at` passed)."""
+        ...
+
+    async def subscription(self, token: str) -> SubscriptionClaims:
+        """Raises TokenExpired, InvalidToken, Expired. Whether channel, user and client fit is the caller's question."""
+        ...

@@ -1,0 +1,1 @@
+"""The roof: configuration, wiring, the application object, the command line."""

@@ -1,0 +1,1 @@
+"""LIVE: one connected client."""

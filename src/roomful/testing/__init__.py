@@ -1,0 +1,1 @@
+"""Tools for tests: ours, and those of applications built on Roomful."""

@@ -1,0 +1,1 @@
+"""PURE: how it is spelled. Bytes to words and back; no I/O, no clock."""
