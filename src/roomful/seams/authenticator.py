@@ -23,7 +23,7 @@ class Authenticator(Protocol):
     """Verifies; grants nothing by itself. Source: Centrifuge protocol, section 6."""
 
     async def connection(self, token: str) -> Credentials:
-        """Raises TokenExpired (`exp` passed, `nbf` ahead), InvalidToken (everything else), Expired (`expire_at` passed)."""
+        """Raises TokenExpired (`exp` passed or `nbf` ahead), Expired (`expire_at` passed), InvalidToken (all else)."""
         ...
 
     async def subscription(self, token: str) -> SubscriptionClaims:
