@@ -1,0 +1,179 @@
+"""The application's hooks: one table of what can be hooked, and how a hook is called."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
+
+from roomful.model.disconnects import Disconnect
+from roomful.model.errors import ConfigError, InternalError, RoomfulError
+from roomful.model.event import (
+    ConnectEvent,
+    ConnectReply,
+    DisconnectEvent,
+    MessageEvent,
+    PublishEvent,
+    PublishReply,
+    RefreshEvent,
+    RefreshReply,
+    RpcEvent,
+    RpcReply,
+    SubRefreshEvent,
+    SubRefreshReply,
+    SubscribeEvent,
+    SubscribeReply,
+    UnsubscribeEvent,
+)
+from roomful.node.stats import Stats
+
+log = logging.getLogger("roomful.hooks")
+
+Hook = Callable[[Any], Any]
+HookT = TypeVar("HookT", bound=Callable[..., Any])
+
+
+class Kind(NamedTuple):
+    """What may answer an event (None: nothing), and the field that a hook may be narrowed by."""
+
+    reply: type | None
+    narrowed_by: str | None
+
+
+HOOKS: dict[type, Kind] = {
+    ConnectEvent: Kind(ConnectReply, None),
+    SubscribeEvent: Kind(SubscribeReply, "channel"),
+    PublishEvent: Kind(PublishReply, "channel"),
+    RpcEvent: Kind(RpcReply, "method"),
+    RefreshEvent: Kind(RefreshReply, None),
+    SubRefreshEvent: Kind(SubRefreshReply, "channel"),
+    MessageEvent: Kind(None, None),
+    UnsubscribeEvent: Kind(None, "channel"),
+    DisconnectEvent: Kind(None, None),
+}
+
+
+class Pattern(NamedTuple):
+    """A hook for the names that match; `*` stands for any text. More literal letters make it more specific."""
+
+    text: str
+    regex: re.Pattern[str]
+    hook: Hook
+    is_async: bool
+
+    @property
+    def specificity(self) -> tuple[bool, int, str]:
+        """Sorts the most specific first: a plain name, then by letters, then by spelling to be definite."""
+        return ("*" in self.text, -len(self.text.replace("*", "")), self.text)
+
+
+class Hooks:
+    """The hooks of one application. deadline_s: a call that takes longer fails."""
+
+    def __init__(self, stats: Stats, deadline_s: float = 10.0) -> None:
+        self._patterns: dict[type, list[Pattern]] = {}
+        self._stats = stats
+        self._deadline_s = deadline_s
+
+    def add(self, event: type, pattern: str | None, hook: Hook) -> None:
+        """Raises ConfigError for an event that can't be hooked, a narrowing it doesn't have, or a second equal hook."""
+        kind = HOOKS.get(event)
+        if kind is None:
+            raise ConfigError(f"{event!r} is not an event; events are {', '.join(e.__name__ for e in HOOKS)}")
+        if pattern is not None and kind.narrowed_by is None:
+            raise ConfigError(f"a hook for {event.__name__} can't be narrowed by {pattern!r}")
+        text = "*" if pattern is None else pattern
+        known = self._patterns.setdefault(event, [])
+        if any(other.text == text for other in known):
+            raise ConfigError(f"there are two hooks for {event.__name__} and {text!r}; one of them would never run")
+        regex = re.compile(".*".join(map(re.escape, text.split("*"))), re.DOTALL)
+        is_async = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__)
+        known.append(Pattern(text, regex, hook, is_async))
+        known.sort(key=lambda p: p.specificity)
+
+    def has(self, event: type) -> bool:
+        """Whether any hook listens to this event."""
+        return event in self._patterns
+
+    def find(self, event: type, name: str = "") -> Pattern | None:
+        """The most specific hook for the name (a channel or a method), None if there is none."""
+        for pattern in self._patterns.get(event, ()):
+            if pattern.regex.fullmatch(name):
+                return pattern
+        return None
+
+    async def call(self, event: Any, name: str = "") -> Any:
+        """What the hook replies; None without a hook or an opinion.
+
+        Raises what the hook refuses with (RoomfulError, Disconnect); InternalError for every other exception and for a
+        hook that takes too long or answers something else than its reply type, which are logged with a traceback.
+        """
+        found = self.find(type(event), name)
+        if found is None:
+            return None
+        running = self._start(found, event)
+        done, _ = await asyncio.wait((running,), timeout=self._deadline_s)
+        if not done:
+            running.cancel()
+            raise self._failure(event, found.hook, f"took longer than {self._deadline_s:g} s")
+        if running.cancelled():
+            raise self._failure(event, found.hook, "was cancelled")
+        error = running.exception()
+        if isinstance(error, (RoomfulError, Disconnect)):
+            raise error
+        if error is not None:
+            raise self._failure(event, found.hook, "raised", error)
+        reply = running.result()
+        expected = HOOKS[type(event)].reply
+        if reply is not None and (expected is None or not isinstance(reply, expected)):
+            allowed = f"{expected.__name__} or None" if expected else "None"
+            raise self._failure(event, found.hook, f"answered {type(reply).__name__}; it may answer {allowed}")
+        return reply
+
+    async def tell(self, event: Any, name: str = "") -> None:
+        """Calls a hook whose answer nobody waits for; its errors are logged and go no further."""
+        try:
+            await self.call(event, name)
+        except (RoomfulError, Disconnect) as refusal:
+            log.warning("%s can't be refused, but its hook raised %r", type(event).__name__, refusal)
+
+    def _failure(self, event: object, hook: Hook, what: str, error: BaseException | None = None) -> InternalError:
+        self._stats.hook_errors += 1
+        log.error("hook %s for %s %s", _name(hook), type(event).__name__, what, exc_info=error)
+        return InternalError()
+
+    def _start(self, found: Pattern, event: object) -> asyncio.Future[Any]:
+        """A task of its own, or a thread for a plain function: a hook that blocks never stops the heartbeats."""
+        loop = asyncio.get_running_loop()
+        if found.is_async:
+            return loop.create_task(_contained(found.hook(event)))
+        return loop.run_in_executor(None, _contained_call, found.hook, event)
+
+
+class HookExit(Exception):
+    """A hook raised SystemExit, KeyboardInterrupt or the like; it must not end the server."""
+
+
+async def _contained(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise HookExit(repr(error)) from error
+
+
+def _contained_call(hook: Hook, event: object) -> Any:
+    try:
+        return hook(event)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise HookExit(repr(error)) from error
+
+
+def _name(hook: Hook) -> str:
+    return getattr(hook, "__qualname__", repr(hook))

@@ -1,0 +1,200 @@
+"""One server process: what sessions and the application ask for, and what the engine reports.
+
+The node holds no sockets and no broker: it knows its subscribers through the hub and its connections through the
+directory, and reaches the other nodes through the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from roomful.model.client import ClientInfo
+from roomful.model.errors import NotAvailable, RoomfulError
+from roomful.model.order import Order
+from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
+from roomful.model.push import JoinPush, LeavePush
+from roomful.node.directory import Directory
+from roomful.node.flusher import Flusher
+from roomful.node.hooks import Hooks
+from roomful.node.hub import Hub, Subscriber
+from roomful.node.interest import Interest
+from roomful.node.namespaces import Namespaces
+from roomful.node.stats import Stats
+from roomful.node.wheel import Wheel
+from roomful.seams.dialect import Dialect
+from roomful.seams.engine import Engine
+
+log = logging.getLogger("roomful.node")
+
+
+class NodeInfo(msgspec.Struct, frozen=True):
+    """One node as `info` shows it. uptime_s: seconds since its start; num_subs: subscriptions, all channels together."""
+
+    uid: str
+    version: str
+    num_clients: int
+    num_users: int
+    num_channels: int
+    num_subs: int
+    uptime_s: float
+
+
+class Node:
+    """A process's rooms. Every method that takes a channel raises UnknownChannel and BadRequest for a bad name."""
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        version: str,
+        engine: Engine,
+        namespaces: Namespaces,
+        hooks: Hooks,
+        stats: Stats,
+        wheel: Wheel,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = id
+        self.version = version
+        self.engine = engine
+        self.namespaces = namespaces
+        self.hooks = hooks
+        self.stats = stats
+        self.wheel = wheel
+        self.wall_clock = wall_clock
+        self.hub = Hub()
+        self.flusher = Flusher()
+        self.directory = Directory()
+        self._interest = Interest(engine.broker)
+        self._started_at = 0.0
+
+    async def start(self) -> None:
+        """Connects to the engine. Raises RoomfulError when it can't."""
+        await self.engine.start(self, self.id)
+        self._started_at = self.wheel.now()
+
+    async def stop(self) -> None:
+        """Leaves the engine and forgets all deadlines. Connections are to be closed before."""
+        await self.engine.stop()
+        self.wheel.stop()
+
+    # What sessions and the application ask for
+
+    async def publish(self, channel: str, draft: Draft) -> Published:
+        """Publishes to everybody in the channel, on all nodes. When it answers, the engine has it."""
+        options = self.namespaces.of(channel)
+        return await self.engine.broker.publish(channel, draft, options.retention)
+
+    async def history(self, channel: str, wanted: HistoryFilter) -> Page:
+        """Part of a channel's stream. Raises NotAvailable for a channel without history."""
+        return await self.engine.broker.history(channel, wanted, self._retention(channel))
+
+    async def position(self, channel: str) -> Position:
+        """The head of a channel's stream. Raises NotAvailable for a channel without history."""
+        return (await self.history(channel, HistoryFilter())).head
+
+    async def remove_history(self, channel: str) -> None:
+        """Drops a channel's publications; epoch and offset go on. Raises NotAvailable without history."""
+        self._retention(channel)
+        await self.engine.broker.remove_history(channel)
+
+    async def presence(self, channel: str) -> dict[str, ClientInfo]:
+        """Who is in the channel, by client id. Raises NotAvailable where presence isn't kept."""
+        self._require_presence(channel)
+        return dict(await self.engine.presence.members(channel))
+
+    async def presence_counts(self, channel: str) -> tuple[int, int]:
+        """Connections and distinct users in the channel. Raises NotAvailable where presence isn't kept."""
+        self._require_presence(channel)
+        return await self.engine.presence.counts(channel)
+
+    async def order(self, order: Order) -> None:
+        """Has it done on every node."""
+        await self.engine.control.send(order)
+
+    def channels(self, pattern: str = "*") -> dict[str, int]:
+        """Channels that have subscribers here, with their number; `*` and `?` in the pattern are wild."""
+        return {name: count for name, count in self.hub.channels() if fnmatchcase(name, pattern)}
+
+    def info(self) -> NodeInfo:
+        """This node in figures."""
+        return NodeInfo(
+            uid=self.id,
+            version=self.version,
+            num_clients=len(self.directory),
+            num_users=self.directory.users,
+            num_channels=len(self.hub),
+            num_subs=sum(count for _, count in self.hub.channels()),
+            uptime_s=self.wheel.now() - self._started_at,
+        )
+
+    # What subscriptions need
+
+    async def listen(self, channel: str, dialect: Dialect, subscriber: Subscriber) -> None:
+        """From now on the subscriber gets what is published. Raises what the broker raises, and then nothing is left."""
+        self.hub.add(channel, dialect, subscriber)
+        try:
+            await self._interest.acquire(channel)
+        except BaseException:
+            self.hub.remove(channel, dialect, subscriber)
+            raise
+
+    async def unlisten(self, channel: str, dialect: Dialect, subscriber: Subscriber) -> None:
+        """Undoes `listen`. Call it once for each."""
+        self.hub.remove(channel, dialect, subscriber)
+        await self._interest.release(channel)
+
+    async def appear(self, channel: str, info: ClientInfo) -> None:
+        """Enters the client into the channel's presence."""
+        await self.engine.presence.add(channel, info)
+
+    async def disappear(self, channel: str, client: str) -> None:
+        """Takes the client out of the channel's presence."""
+        await self.engine.presence.remove(channel, client)
+
+    async def announce_join(self, channel: str, info: ClientInfo) -> None:
+        """Tells the channel; best effort: an engine error is logged and goes no further."""
+        try:
+            await self.engine.broker.publish_join(channel, info)
+        except RoomfulError as error:
+            log.warning("the join of a client in %r was not announced: %s", channel, error)
+
+    async def announce_leave(self, channel: str, info: ClientInfo) -> None:
+        """Tells the channel; best effort: an engine error is logged and goes no further."""
+        try:
+            await self.engine.broker.publish_leave(channel, info)
+        except RoomfulError as error:
+            log.warning("the leave of a client from %r was not announced: %s", channel, error)
+
+    # What the engine reports (seams.engine.Sink)
+
+    def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
+        self.stats.publications += 1
+        self.hub.broadcast(channel, publication, epoch)
+
+    def on_join(self, channel: str, info: ClientInfo) -> None:
+        self.hub.notify(channel, JoinPush(channel, info))
+
+    def on_leave(self, channel: str, info: ClientInfo) -> None:
+        self.hub.notify(channel, LeavePush(channel, info))
+
+    def on_order(self, order: Order) -> None:
+        for member in self.directory.addressed(order):
+            member.obey(order)
+
+    # Checks
+
+    def _retention(self, channel: str) -> Retention:
+        options = self.namespaces.of(channel)
+        if not options.has_history:
+            raise NotAvailable("the channel has no history")
+        return options.retention
+
+    def _require_presence(self, channel: str) -> None:
+        if not self.namespaces.of(channel).presence:
+            raise NotAvailable("the channel keeps no presence")

@@ -1,0 +1,92 @@
+"""All deadlines of a node's connections, on one timer of the event loop.
+
+A timer for each connection's next ping, pong and expiry would cost a heap operation and 200 bytes a connection; here a
+connection stands in one slot of `TICK_S` and costs a list entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Protocol
+
+TICK_S = 0.1
+"""Slots are this wide; a deadline is met at most this much late."""
+
+
+class Timed(Protocol):
+    wheel_slot: int
+    """The wheel's own note: the slot it stands in, 0 for none."""
+
+    def on_due(self, now: float) -> float | None:
+        """Does what is due; the time of the next deadline, None for none. Never raises."""
+        ...
+
+
+class Wheel:
+    """Calls `on_due` at the time that was asked for. now: a monotonic clock in seconds, the event loop's by default."""
+
+    __slots__ = ("_at", "_now", "_slots", "_timer", "_times")
+
+    def __init__(self, now: Callable[[], float] | None = None) -> None:
+        self._now = now
+        self._slots: dict[int, list[Timed]] = {}
+        self._times: list[int] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._at = 0
+
+    def now(self) -> float:
+        return self._now() if self._now else asyncio.get_running_loop().time()
+
+    def schedule(self, timed: Timed, at: float | None) -> None:
+        """Makes `at` its next deadline, if it isn't due earlier already. None changes nothing."""
+        if at is None:
+            return
+        slot = int(at / TICK_S) + 1
+        if 0 < timed.wheel_slot <= slot:
+            return  # it is asked earlier anyway, and then says when next
+        timed.wheel_slot = slot
+        waiting = self._slots.get(slot)
+        if waiting is None:
+            self._slots[slot] = [timed]
+            heapq.heappush(self._times, slot)
+            self._arm()
+        else:
+            waiting.append(timed)
+
+    def advance(self) -> None:
+        """Calls whatever is due by now. The timer does it; a test with its own clock does it by hand."""
+        now = self.now()
+        current = int(now / TICK_S)
+        while self._times and self._times[0] <= current:
+            slot = heapq.heappop(self._times)
+            for timed in self._slots.pop(slot):
+                if timed.wheel_slot != slot:
+                    continue  # it was moved to an earlier slot, or taken off
+                timed.wheel_slot = 0
+                self.schedule(timed, timed.on_due(now))
+        self._arm()
+
+    def stop(self) -> None:
+        """Forgets everything."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._slots.clear()
+        self._times.clear()
+
+    def _arm(self) -> None:
+        if self._now is not None or not self._times:
+            return
+        slot = self._times[0]
+        if self._timer is not None:
+            if self._at <= slot:
+                return
+            self._timer.cancel()
+        self._at = slot
+        self._timer = asyncio.get_running_loop().call_at(slot * TICK_S, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self.advance()
