@@ -20,20 +20,7 @@ import roomful
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "roomful"
 
-ALL = {*"model crdt wire rooms seams node session engines stores auth transports server".split()}
-    "model",
-    "crdt",
-    "wire",
-    "rooms",
-    "seams",
-    "node",
-    "session",
-    "engines",
-    "stores",
-    "auth",
-    "transports",
-    "server",
-}
+ALL = set("model crdt wire rooms seams node session engines stores auth transports server".split())
 
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
