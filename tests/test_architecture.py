@@ -20,7 +20,8 @@ import roomful
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "roomful"
 
-ALL = set("model crdt wire rooms seams node session engines stores auth transports server".split())
+FOLDERS = ["model", "crdt", "wire", "rooms", "seams", "node", "session", "engines", "stores", "auth", "transports"]
+ALL = {*FOLDERS, "server"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
