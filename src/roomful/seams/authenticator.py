@@ -20,7 +20,10 @@ class SubscriptionClaims(msgspec.Struct, frozen=True):
 
 
 class Authenticator(Protocol):
-    """Verifies; grants nothing by itself. Source: Centrifuge protocol, section 6."""
+    """Verifies; grants nothing by itself. Source: Centrifuge protocol, section 6.
+
+    Both raise InternalError, which is temporary, while the keys that would decide can't be fetched.
+    """
 
     async def connection(self, token: str) -> Credentials:
         """Raises TokenExpired (`exp` passed or `nbf` ahead), Expired (`expire_at` passed), InvalidToken (all else)."""
