@@ -31,6 +31,10 @@ class Gap(StrEnum):
     """The stream has begun anew since then, or is not as long as the client knew it."""
     DEAF = "deaf"
     """It was published, but never reached this node."""
+    UNLOGGED = "unlogged"
+    """It never was in the log (a join, a leave, a publication past the history), and there was no room to send it."""
+    UNREADABLE = "unreadable"
+    """The engine didn't answer when the log was read."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

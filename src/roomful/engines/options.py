@@ -1,0 +1,30 @@
+"""What may be set about the engine: the `[engine]` table. Needs no engine's library."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `[engine]` table.
+
+    url: where nodes meet: "memory://" (one process, nothing beside it); a bare word means `word://`.
+    publish_deadline_s: a publish that the engine hasn't confirmed by then answers with an error.
+    idempotency_ttl_s: how long a key makes a retry harmless. The default is the reference's (section 22).
+
+    Bounds of the memory engine, which has nobody to evict for it:
+    idempotency_keys_max: keys remembered at once (about 0.4 KB each); beyond it those nearest to their end go.
+    idle_channels_max: channels without publications whose epoch and offset are remembered (about 0.4 KB each); beyond
+    it the longest unused one begins anew, and whoever comes back to it is told of a gap.
+    """
+
+    url: str = "memory://"
+    publish_deadline_s: float = 5.0
+    idempotency_ttl_s: float = 300.0
+    idempotency_keys_max: int = 500_000
+    idle_channels_max: int = 250_000
+
+    @property
+    def scheme(self) -> str:
+        """Which engine: "memory" …"""
+        return self.url.partition("://")[0]
