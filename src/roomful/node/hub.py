@@ -19,8 +19,8 @@ class Subscriber(Protocol):
 
     def deliver(self, publication: Publication, epoch: str, frame: bytes) -> None: ...
 
-    def notice(self, frame: bytes) -> None:
-        """A join or a leave."""
+    def notice(self, frame: bytes, client: str) -> None:
+        """A join or a leave of that client."""
         ...
 
     def refuse(self) -> None:
@@ -73,7 +73,7 @@ class Hub:
         for dialect, subscribers in tuple(self._audience.get(channel, {}).items()):
             frame = dialect.push(push)
             for subscriber in tuple(subscribers):
-                subscriber.notice(frame)
+                subscriber.notice(frame, push.info.client)
 
     def __contains__(self, channel: str) -> bool:
         return channel in self._audience

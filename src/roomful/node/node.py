@@ -33,7 +33,7 @@ log = logging.getLogger("roomful.node")
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """One node as `info` shows it. uptime_s: seconds since its start; num_subs: subscriptions, all channels together."""
+    """One node as `info` shows it. uptime_s: seconds since its start. num_subs: subscriptions in all channels."""
 
     uid: str
     version: str
@@ -136,7 +136,7 @@ class Node:
     # What subscriptions need
 
     async def listen(self, channel: str, dialect: Dialect, subscriber: Subscriber) -> None:
-        """From now on the subscriber gets what is published. Raises what the broker raises, and then nothing is left."""
+        """From now on the subscriber gets what is published. If it raises (the broker did), nothing is left."""
         self.hub.add(channel, dialect, subscriber)
         try:
             await self._interest.acquire(channel)

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Stats:
     """What one node has counted since it started; only ever grows.
 
-    gaps: subscriptions that were told about a hole. fell_behind, caught_up: subscriptions that began and ended a
+    gaps: subscriptions that were told about a hole, by reason. disconnects: by code. fell_behind, caught_up: subscriptions that began and ended a
     catch-up from the log because their client read too slowly or its recovery took more than a page.
     replaced: frames of `latest` channels that a newer one took the place of.
     """
@@ -37,7 +37,7 @@ class Stats:
         self.bytes_out = 0
         self.recovered = 0
         self.not_recovered = 0
-        self.gaps = 0
+        self.gaps: dict[str, int] = {}
         self.fell_behind = 0
         self.caught_up = 0
         self.replaced = 0
@@ -46,3 +46,6 @@ class Stats:
 
     def count_disconnect(self, code: int) -> None:
         self.disconnects[code] = self.disconnects.get(code, 0) + 1
+
+    def count_gap(self, reason: str) -> None:
+        self.gaps[reason] = self.gaps.get(reason, 0) + 1

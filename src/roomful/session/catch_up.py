@@ -1,0 +1,57 @@
+"""Reads on from the log for a subscription that is behind: one page each time the outbox has room.
+
+The same for a client that read too slowly, for a recovery of more than one page, and for a node that missed something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from roomful.model.errors import RoomfulError, Unencodable
+from roomful.model.publication import HistoryFilter
+from roomful.model.push import PublicationPush
+from roomful.rooms.recovery import Gap, recover
+from roomful.session.session import Session
+from roomful.session.subscription import BEHIND, Subscription
+
+log = logging.getLogger("roomful.session")
+
+
+async def read_page(session: Session, subscription: Subscription) -> None:
+    """Queues what follows the subscription's position, as much as fits; live again, or 2500, when that's the end."""
+    limits, node, channel = session.context.limits, session.context.node, subscription.channel
+    subscription.reading = True
+    wanted = HistoryFilter(limit=limits.recovery_max, since=subscription.position, max_bytes=limits.recovery_max_bytes)
+    try:
+        page = await node.history(channel, wanted)
+    except RoomfulError as error:
+        log.warning("the log of %r can't be read for client %s: %s", channel, session.client, error)
+        if subscription.phase is BEHIND:
+            session.lose(subscription, Gap.UNREADABLE)
+        return
+    finally:
+        subscription.reading = False
+    if subscription.phase is not BEHIND:
+        return
+    verdict = recover(subscription.position, page)
+    if verdict.gap is not None:
+        session.lose(subscription, verdict.gap)
+        return
+    queued = False
+    for publication in page.publications:
+        if session.client not in publication.exclude:
+            try:
+                frame = session.dialect.push(PublicationPush(channel, publication, page.head.epoch))
+            except Unencodable:
+                session.end_inappropriate()
+                return
+            if not session.outbox.put(frame):
+                return  # its flush brings us back
+            queued = True
+        subscription.offset = publication.offset
+    if subscription.catch_up_with(page.head):
+        node.stats.caught_up += 1
+    elif not queued:
+        # Nothing of the page was for this client, so no flush follows; one page a turn all the same.
+        asyncio.get_running_loop().call_soon(session.read_on)

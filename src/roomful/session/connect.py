@@ -1,0 +1,234 @@
+"""Connect: who the client is, and the subscriptions that the server makes for it.
+
+Source: Centrifuge protocol, sections 5 and 13; design: who decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import msgspec
+
+from roomful.model import command as c
+from roomful.model.channel import personal_channel
+from roomful.model.client import Credentials, Grant
+from roomful.model.disconnects import disconnect
+from roomful.model.errors import (
+    Expired,
+    Forbidden,
+    InternalError,
+    InvalidToken,
+    RoomfulError,
+    TokenExpired,
+    UnknownChannel,
+)
+from roomful.model.event import ConnectEvent, ConnectReply, SubscriptionOptions
+from roomful.model.order import DisconnectOrder
+from roomful.model.reply import ConnectResult
+from roomful.session.payload import from_client, to_client
+from roomful.session.refresh import watch_connection
+from roomful.session.session import Session
+from roomful.session.subscribe import Entry, authorize, begin, enter, ttl, withdraw
+
+log = logging.getLogger("roomful.session")
+
+NAME_MAX = 64
+"""Letters of a name that `--dev` shows to others."""
+
+FOREIGN_PERSON = "~"
+"""User ids don't begin with it: an anonymous connection is the person `~<client id>`."""
+
+
+async def connect(session: Session, command: c.Connect) -> None:
+    """Answers, then lets the server-side subscriptions begin."""
+    credentials, data = await _identify(session, command)
+    _take_on(session, credentials)
+    context = session.context
+    node, most = context.node, context.limits.connections_per_user_max
+    if session.user and most and len(node.directory.of_user(session.user)) >= most:
+        raise disconnect("connection_limit")
+    if credentials.expires_at is not None and credentials.expires_at <= node.wall_clock():
+        raise Expired
+    grants = await _server_side_grants(session, command, credentials)
+    if len(grants) > context.limits.channels_max:
+        raise disconnect("channel_limit")
+    entries = await _enter_all(session, command, grants)
+    if session.closed:
+        for entry in entries:
+            await withdraw(session, entry.subscription)
+        return
+    node.directory.add(session)
+    session.reply(command.id, _result(session, data, entries))
+    if not session.closed:
+        session.connected()
+        watch_connection(session)
+    for entry in entries:
+        await begin(session, entry)
+
+
+async def _identify(session: Session, command: c.Connect) -> tuple[Credentials, bytes]:
+    """Who it is, and what goes into the reply's `data`: token, then hook, then whether anonymous clients may come."""
+    context = session.context
+    known = await _by_token(session, command.token) if command.token else None
+    session.introduced = True
+    reply: ConnectReply | None = None
+    if context.node.hooks.has(ConnectEvent):
+        try:
+            reply = await context.node.hooks.call(_event(session, command, known))
+        except Forbidden as error:
+            log.info("the connect hook refused client %s: %s", session.client, error)
+            raise disconnect("permission_denied") from None
+    if known is None and reply is None and not (context.anonymous or context.insecure):
+        raise disconnect("bad_request")
+    credentials = _combined(known or Credentials(""), reply)
+    session.server_refresh = reply is not None and reply.expires_at is not None
+    if context.insecure:
+        credentials = msgspec.structs.replace(
+            credentials, expires_at=None, info=credentials.info or _claimed_name(command.data)
+        )
+        session.server_refresh = False
+    return credentials, to_client(reply.data) if reply else b""
+
+
+async def _by_token(session: Session, token: str) -> Credentials | None:
+    authenticator = session.context.authenticator
+    try:
+        if authenticator is None:
+            raise InvalidToken("no key to verify tokens with is configured")
+        return await authenticator.connection(token)
+    except (InvalidToken, TokenExpired, Expired) as error:
+        if session.context.insecure:
+            return None
+        if isinstance(error, InvalidToken):
+            log.info("client %s sent a bad token: %s", session.client, error)
+            raise disconnect("invalid_token") from None
+        raise
+
+
+def _event(session: Session, command: c.Connect, known: Credentials | None) -> ConnectEvent:
+    return ConnectEvent(
+        client=session.client,
+        user=known.user if known else "",
+        token_claims=known.claims if known else {},
+        data=from_client(command.data),
+        name=command.name,
+        version=command.version,
+        headers=session.request.headers,
+        client_headers=command.headers,
+        address=session.request.address,
+        transport=session.transport.kind,
+    )
+
+
+def _combined(known: Credentials, reply: ConnectReply | None) -> Credentials:
+    """The token's credentials with what the hook says instead."""
+    if reply is None:
+        return known
+    user = known.user if reply.user is None else reply.user
+    if user.startswith(FOREIGN_PERSON):
+        log.error("the connect hook named the user %r; user ids can't start with %r", user, FOREIGN_PERSON)
+        raise InternalError
+    subs = reply.subs if isinstance(reply.subs, dict) else dict.fromkeys(reply.subs, SubscriptionOptions())
+    return Credentials(
+        user=user,
+        info=known.info if reply.info is None else to_client(reply.info),
+        expires_at=known.expires_at if reply.expires_at is None else reply.expires_at,
+        subs=known.subs | {channel: _grant(options) for channel, options in subs.items()},
+        meta=known.meta | reply.meta,
+        claims=known.claims,
+    )
+
+
+def _grant(options: SubscriptionOptions) -> Grant:
+    by_hook = options.expires_at is not None
+    return Grant(to_client(options.info), to_client(options.data), options.expires_at, options.override, by_hook)
+
+
+def _claimed_name(data: bytes) -> bytes:
+    """`{"name": …}` of the connect data as connection info; only `--dev` believes it."""
+    claimed: Any = from_client(data)
+    name = claimed.get("name") if isinstance(claimed, dict) else None
+    return to_client({"name": name[:NAME_MAX]}) if isinstance(name, str) and name else b""
+
+
+def _take_on(session: Session, credentials: Credentials) -> None:
+    session.user = credentials.user
+    session.conn_info = credentials.info
+    session.expires_at = credentials.expires_at
+    session.token_subs = frozenset(credentials.subs)
+    if credentials.meta:
+        session.meta = credentials.meta
+    if credentials.claims:
+        session.claims = credentials.claims
+
+
+async def _server_side_grants(session: Session, command: c.Connect, credentials: Credentials) -> dict[str, Grant]:
+    """Channels that the server subscribes: of token and hook, the personal one, and those the client may ask for."""
+    context = session.context
+    grants = dict(credentials.subs)
+    if context.options.personal_channel and session.user:
+        channel = personal_channel(session.user, context.options.personal_namespace)
+        grants.setdefault(channel, Grant())
+        if context.options.single_connection:
+            await _replace_older(session, channel)
+    for channel, wanted in command.subs.items():
+        if channel in grants:
+            continue
+        try:
+            options = context.node.namespaces.of(channel)
+        except UnknownChannel:
+            raise disconnect("bad_request") from None
+        try:
+            grants[channel] = await authorize(session, channel, options, "", wanted.data)
+        except RoomfulError as refusal:
+            log.debug("client %s asked for %r in its connect and doesn't get it: %s", session.client, channel, refusal)
+    return grants
+
+
+async def _replace_older(session: Session, channel: str) -> None:
+    """The newest connection of a user stays; best effort between nodes."""
+    node = session.context.node
+    clients, _ = await node.presence_counts(channel)
+    if clients:
+        code, reason = disconnect("connection_limit").args
+        await node.order(DisconnectOrder(session.user, code=code, reason=reason, whitelist=[session.client]))
+
+
+async def _enter_all(session: Session, command: c.Connect, grants: dict[str, Grant]) -> list[Entry]:
+    """All of them or, after an exception, none."""
+    entries: list[Entry] = []
+    left = session.context.limits.recovery_max_bytes  # one page of recovery for all of them together
+    try:
+        for channel, grant in grants.items():
+            wanted = command.subs.get(channel, c.Subscribe())
+            wanted = msgspec.structs.replace(wanted, channel=channel)
+            options = session.context.node.namespaces.of(channel)
+            entry = await enter(session, wanted, options, grant, server_side=True, max_bytes=left)
+            entries.append(entry)
+            left = max(0, left - sum(len(p.data) for p in entry.result.publications))
+    except BaseException:
+        for entry in entries:
+            await withdraw(session, entry.subscription)
+        raise
+    return entries
+
+
+def _result(session: Session, data: bytes, entries: list[Entry]) -> ConnectResult:
+    options, node = session.context.options, session.context.node
+    expires, seconds = ttl(session, session.expires_at, session.server_refresh)
+    pings = options.ping_s > 0 and not session.pings_natively
+    return ConnectResult(
+        client=session.client,
+        version=node.version,
+        expires=expires,
+        ttl=seconds,
+        data=data,
+        subs={entry.subscription.channel: entry.result for entry in entries},
+        ping=math.ceil(options.ping_s) if pings else 0,
+        pong=pings,
+        session=session.secret,
+        node=node.id if session.secret else "",
+        time=int(node.wall_clock() * 1000) if options.server_time else 0,
+    )

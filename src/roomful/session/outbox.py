@@ -1,0 +1,135 @@
+"""HOT. Frames of one connection that wait for the end of the loop turn, bounded in bytes.
+
+While the transport is writable, everything queued in a turn leaves in one write. While it is paused (the client reads
+too slowly) frames wait here, `max_bytes` at most; whoever offers a frame that doesn't fit is told so, and decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from roomful.node.flusher import Flusher
+from roomful.node.stats import Stats
+from roomful.seams.dialect import Dialect
+from roomful.seams.transport import Transport
+
+PIECE_BYTES = 262_144
+"""A backlog leaves in pieces of this size, so that a client that stalls again leaves no more than one of them in the
+transport's buffer."""
+
+
+class Outbox:
+    """What one connection is about to be sent, in order.
+
+    on_room: called once after a flush that leaves less than a quarter of `max_bytes` and a writable transport; set it
+    when something waits for room (catch-up). `latest`: frames by key that wait behind all others.
+    """
+
+    __slots__ = (
+        "_dialect",
+        "_flusher",
+        "_frames",
+        "_latest",
+        "_latest_bytes",
+        "_stats",
+        "_transport",
+        "bytes",
+        "max_bytes",
+        "on_room",
+    )
+
+    def __init__(self, transport: Transport, dialect: Dialect, flusher: Flusher, stats: Stats, max_bytes: int) -> None:
+        self._transport = transport
+        self._dialect = dialect
+        self._flusher = flusher
+        self._stats = stats
+        self.max_bytes = max_bytes
+        self._frames: list[bytes] = []
+        self._latest: dict[tuple[str, str], bytes] | None = None
+        self._latest_bytes = 0
+        self.bytes = 0
+        self.on_room: Callable[[], None] | None = None
+
+    def put(self, frame: bytes) -> bool:
+        """Queues a frame for the end of this turn. False: it doesn't fit, and nothing has happened."""
+        size = self.bytes + len(frame)
+        if size > self.max_bytes and not self._make_room(len(frame)):
+            return False
+        if not self._frames:
+            self._flusher.mark(self)
+        self._frames.append(frame)
+        self.bytes += len(frame)
+        return True
+
+    def force(self, frame: bytes) -> None:
+        """Queues a frame whatever the budget says: for the few small ones that tell what is missing."""
+        if not self._frames:
+            self._flusher.mark(self)
+        self._frames.append(frame)
+        self.bytes += len(frame)
+
+    def put_latest(self, key: tuple[str, str], frame: bytes) -> bool:
+        """Like `put`, but a frame that doesn't fit waits as the newest of its key, in place of the one before.
+
+        False: also those are at the budget.
+        """
+        if self._latest is None:
+            if self.put(frame):
+                return True
+            self._latest = {}
+        replaced = self._latest.get(key)
+        size = self._latest_bytes + len(frame) - len(replaced or b"")
+        if size > self.max_bytes:
+            return False
+        self._stats.replaced += replaced is not None
+        self._latest[key] = frame
+        self._latest_bytes = size
+        return True
+
+    def flush(self) -> None:
+        """Writes what waits, unless the transport is paused; `on_writable` of the session calls it then."""
+        if self._transport.paused:
+            return
+        frames = self._frames
+        if self.bytes > PIECE_BYTES:
+            self._flush_pieces()
+        elif frames:
+            self._frames = []
+            self.bytes = 0
+            self._write(frames)
+        if self._latest is not None and not self._frames and not self._transport.paused:
+            waiting, self._latest, self._latest_bytes = list(self._latest.values()), None, 0
+            self._write(waiting)
+        if self.on_room is not None and self.bytes * 4 < self.max_bytes and not self._transport.paused:
+            self.on_room()
+
+    def clear(self) -> None:
+        """Forgets everything; for a connection that is gone."""
+        self._frames = []
+        self._latest = None
+        self.bytes = 0
+        self.on_room = None
+
+    def _write(self, frames: list[bytes]) -> None:
+        data = frames[0] if len(frames) == 1 else self._dialect.join(frames)
+        self._stats.writes += 1
+        self._stats.bytes_out += len(data)
+        self._transport.write(data, self._dialect.binary)
+
+    def _flush_pieces(self) -> None:
+        frames, start = self._frames, 0
+        while start < len(frames) and not self._transport.paused:
+            end, size = start, 0
+            while end < len(frames) and (end == start or size + len(frames[end]) <= PIECE_BYTES):
+                size += len(frames[end])
+                end += 1
+            self._write(frames[start:end])
+            self.bytes -= size
+            start = end
+        self._frames = frames[start:]
+
+    def _make_room(self, size: int) -> bool:
+        """A burst of one turn can exceed the budget of a client that reads well: write early, then look again."""
+        if self._frames and not self._transport.paused:
+            self._flush_pieces()
+        return self.bytes + size <= self.max_bytes or not self._frames

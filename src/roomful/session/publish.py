@@ -1,0 +1,64 @@
+"""Publish. Source: Centrifuge protocol, sections 11.2 and 21.4."""
+
+from __future__ import annotations
+
+import msgspec
+
+from roomful.model import command as c
+from roomful.model.channel import ChannelOptions
+from roomful.model.disconnects import disconnect
+from roomful.model.errors import BadRequest, Forbidden, NotAvailable
+from roomful.model.event import PublishEvent, PublishReply
+from roomful.model.publication import Draft
+from roomful.model.reply import PublishResult
+from roomful.session.payload import from_client, to_client
+from roomful.session.session import Session
+
+PUBLISHED = PublishResult()
+
+
+async def publish(session: Session, command: c.Publish) -> PublishResult:
+    """Answers when the engine has it."""
+    channel = command.channel
+    if not channel:
+        raise disconnect("bad_request")
+    node = session.context.node
+    options = node.namespaces.of(channel)
+    if command.type:
+        raise NotAvailable("map channels aren't available")
+    check_data(command.data, options)
+    reply: PublishReply | None = None
+    if node.hooks.has(PublishEvent):
+        event = PublishEvent(session.client, session.user, channel, from_client(command.data), session.meta)
+        reply = await node.hooks.call(event, channel)
+    granted = reply is not None or session.context.insecure
+    if not granted and not options.publish.allows(session.user, channel in session.subscriptions):
+        raise Forbidden
+    await node.publish(channel, _draft(session, command, options, reply))
+    return PUBLISHED
+
+
+def check_data(data: bytes, options: ChannelOptions) -> None:
+    """Raises BadRequest for a payload that the namespace doesn't take."""
+    data_format = options.data_format
+    if data_format == "binary":
+        return
+    if not data:
+        raise BadRequest("a publication needs data")
+    if data_format:
+        try:
+            value = msgspec.json.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            raise BadRequest("the data isn't JSON") from None
+        if data_format == "json_object" and not isinstance(value, dict):
+            raise BadRequest("the data isn't a JSON object")
+
+
+def _draft(session: Session, command: c.Publish, options: ChannelOptions, reply: PublishReply | None) -> Draft:
+    data, tags, exclude = command.data, None, frozenset[str]()
+    if reply is not None:
+        data = data if reply.data is None else to_client(reply.data)
+        tags, exclude = reply.tags, frozenset(reply.exclude)
+    if options.exclude_self:
+        exclude |= {session.client}
+    return Draft(data, session.info_in(command.channel), tags, exclude)

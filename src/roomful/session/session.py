@@ -1,0 +1,481 @@
+"""One connected client: its identity, its state, its commands in order, and what it is sent.
+
+The session knows neither bytes (its dialect does) nor sockets (its transport does). What the verbs do stands in one
+file each; they are handed in as a table, so that they can import this file and not the other way round.
+
+    OPENED ──connect──▶ CONNECTED ──▶ CLOSED        a connect that was answered with an error: REFUSED ──▶ CLOSED
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from roomful.model import command as c
+from roomful.model.client import ClientInfo
+from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
+from roomful.model.errors import InternalError, RoomfulError, Unencodable, WireError
+from roomful.model.event import DisconnectEvent, UnsubscribeEvent
+from roomful.model.order import Order
+from roomful.model.push import Push, UnsubscribePush
+from roomful.model.reply import Failure, Result
+from roomful.node import eager
+from roomful.node.node import Node
+from roomful.node.wheel import Wheel
+from roomful.rooms.recovery import Gap
+from roomful.seams.authenticator import Authenticator
+from roomful.seams.dialect import Dialect
+from roomful.seams.transport import Request, Transport
+from roomful.session.options import ConnectionOptions, LimitOptions
+from roomful.session.outbox import Outbox
+from roomful.session.subscription import BEHIND, ENDED, PENDING, Subscription
+
+log = logging.getLogger("roomful.session")
+
+REFUSED_CLOSE_S = 5.0
+"""A client whose connect was refused closes by itself; else we do after this long."""
+
+UNFLUSHED = frozenset(DISCONNECTS[name][0] for name in ("closed", "slow", "write_error"))
+"""Closing with these doesn't write the queue first: nobody reads it."""
+
+CONNECTION_CLOSED = (1, "disconnect")
+"""Why a subscription ends whose connection does. Source: Centrifuge protocol, section 17.2."""
+
+NEVER = math.inf
+NOTHING: dict[str, Any] = {}
+NO_REQUEST = Request(path="")
+
+
+class State(Enum):
+    OPENED = auto()
+    CONNECTED = auto()
+    REFUSED = auto()
+    CLOSED = auto()
+
+
+ALLOWED: Mapping[State, frozenset[type]] = {
+    State.OPENED: frozenset({c.Connect}),
+    State.CONNECTED: frozenset(
+        {
+            c.Subscribe,
+            c.Unsubscribe,
+            c.Publish,
+            c.Presence,
+            c.PresenceStats,
+            c.History,
+            c.Send,
+            c.Rpc,
+            c.Refresh,
+            c.SubRefresh,
+            c.Pong,
+        }
+    ),
+    State.REFUSED: frozenset(),
+    State.CLOSED: frozenset(),
+}
+"""Which commands a connection in which state may send; every other one ends it with 3501."""
+
+Handler = Callable[["Session", Any], Awaitable[Result | None]]
+"""Does what a command asks. The result is sent as its reply; None: nothing is to be sent, or it was sent already."""
+
+OrderHandler = Callable[["Session", Any], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What all sessions of a node share.
+
+    handlers, orders: what each command and each order does. on_expiry: credentials or a subscription have expired.
+    read_page: a subscription that is behind can go on. anonymous: a client may come without token and without a hook.
+    insecure: `--dev`, every right to everybody. random: spreads first pings, 0 ≤ random() < 1.
+    """
+
+    node: Node
+    authenticator: Authenticator | None
+    options: ConnectionOptions
+    limits: LimitOptions
+    handlers: Mapping[type, Handler]
+    orders: Mapping[type, OrderHandler]
+    on_expiry: Callable[[Session], Coroutine[Any, Any, None]]
+    read_page: Callable[[Session, Subscription], Coroutine[Any, Any, None]]
+    anonymous: bool
+    insecure: bool
+    new_id: Callable[[], str]
+    random: Callable[[], float]
+
+
+class Session:
+    """One connection, from its opening to its end. Made by an endpoint, called by a transport (`seams.transport`)."""
+
+    __slots__ = (
+        "_behind",
+        "_expiry_due",
+        "_inbox",
+        "_inbox_bytes",
+        "_leaving",
+        "_native_pings",
+        "_ping_due",
+        "_pong_due",
+        "claims",
+        "client",
+        "conn_info",
+        "context",
+        "dialect",
+        "expires_at",
+        "introduced",
+        "meta",
+        "outbox",
+        "request",
+        "secret",
+        "server_refresh",
+        "state",
+        "subscriptions",
+        "token_subs",
+        "transport",
+        "user",
+        "wheel_slot",
+    )
+
+    def __init__(self, context: Context, transport: Transport, dialect: Dialect, request: Request) -> None:
+        node = context.node
+        self.context = context
+        self.transport = transport
+        self.dialect = dialect
+        self.request = request
+        self.state = State.OPENED
+        self.client = context.new_id()
+        self.user = ""
+        self.secret = ""
+        self.conn_info = b""
+        self.meta: dict[str, Any] = NOTHING
+        self.claims: dict[str, Any] = NOTHING
+        self.expires_at: float | None = None
+        """Seconds since 1970."""
+        self.token_subs: frozenset[str] = frozenset()
+        """Channels that its credentials named; a refresh with others needs a new connection."""
+        self.server_refresh = False
+        """A hook renews the connection, not the client."""
+        self.introduced = False
+        """The connect hook was asked about it, so the disconnect hook is told of its end."""
+        self.subscriptions: dict[str, Subscription] = {}
+        self.outbox = Outbox(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
+        self._behind: set[Subscription] | None = None
+        self._leaving: dict[str, asyncio.Task[None]] | None = None
+        self._inbox: list[c.Command] | None = None
+        self._inbox_bytes = 0
+        self._native_pings = request.query.get("cf_ws_frame_ping_pong") == "true"
+        self._pong_due = NEVER
+        self._expiry_due = NEVER
+        self.wheel_slot = 0
+        node.stats.connections += 1
+        self._ping_due = node.wheel.now() + context.options.stale_s
+        node.wheel.schedule(self, self._ping_due)
+
+    # What the transport calls
+
+    def on_message(self, data: bytes, binary: bool) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.context.node.stats.messages_in += 1
+        try:
+            commands = self.dialect.decode(data)
+        except WireError as error:
+            log.info("client %s sent no commands: %s", self.client, error)
+            self.end(*DISCONNECTS["bad_request"])
+            return
+        if self._inbox is None:
+            eager.start(self._work(commands))
+            return
+        self._inbox.extend(commands)
+        self._inbox_bytes += len(data)
+        if self._inbox_bytes > self.context.limits.inbox_max_bytes:
+            self.transport.pause_reading()
+
+    def on_pong(self) -> None:
+        if self._native_pings:
+            self._pong_due = NEVER
+
+    def on_writable(self) -> None:
+        self.outbox.flush()
+
+    def on_close(self, code: int, reason: str) -> None:
+        self._depart(code, reason)
+
+    # What handlers call
+
+    @property
+    def closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    @property
+    def pings_natively(self) -> bool:
+        return self._native_pings
+
+    @property
+    def info(self) -> ClientInfo:
+        """What others see of it."""
+        return ClientInfo(self.user, self.client, self.conn_info)
+
+    def info_in(self, channel: str) -> ClientInfo:
+        """What others see of it in a channel."""
+        subscription = self.subscriptions.get(channel)
+        chan_info = subscription.info if subscription else b""
+        return ClientInfo(self.user, self.client, self.conn_info, chan_info)
+
+    def reply(self, id: int, result: Result | Failure) -> None:
+        """Queues the reply to a command; a client that has no room for it is ended with 3008."""
+        if self.state is State.CLOSED:
+            return
+        try:
+            frame = self.dialect.reply(id, result)
+        except Unencodable:
+            self.end_inappropriate()
+            return
+        if not self.outbox.put(frame):
+            self.end_slow()
+
+    def push(self, push: Push) -> None:
+        """Queues a push outside any subscription, whatever the budget says: it tells the client what has happened."""
+        if self.state is State.CLOSED:
+            return
+        try:
+            self.outbox.force(self.dialect.push(push))
+        except Unencodable:
+            self.end_inappropriate()
+
+    def connected(self) -> None:
+        """The connect reply is queued: pings begin, the first one after half to one interval."""
+        self.state = State.CONNECTED
+        self.request = NO_REQUEST  # half a kilobyte of headers that nobody needs any more
+        ping_s = self.context.options.ping_s
+        self._ping_due = NEVER
+        if ping_s > 0:
+            self._ping_due = self._wheel.now() + ping_s * (0.5 + self.context.random() / 2)
+            self._wheel.schedule(self, self._ping_due)
+
+    def watch_expiry(self, at: float) -> None:
+        """`context.on_expiry` is to run at `at`, seconds since 1970; the earliest of all such times counts."""
+        due = self._wheel.now() + max(0.0, at - self.context.node.wall_clock())
+        if due < self._expiry_due:
+            self._expiry_due = due
+            self._wheel.schedule(self, due)
+
+    async def left(self, channel: str) -> None:
+        """Waits until an earlier subscription to the channel is gone from the engine."""
+        leaving = (self._leaving or NOTHING).get(channel)
+        if leaving is not None:
+            await asyncio.wait((leaving,))
+
+    async def leave(self, subscription: Subscription, code: int, reason: str) -> None:
+        """Takes an ended subscription out of hub, broker and presence, and tells who has to know."""
+        node, channel, traits = self.context.node, subscription.channel, subscription.traits
+        info = ClientInfo(self.user, self.client, self.conn_info, subscription.info)
+        try:
+            await node.unlisten(channel, self.dialect, subscription)
+            if channel not in self.subscriptions:  # else a newer one stands there under the same client id
+                if traits.present:
+                    await node.disappear(channel, self.client)
+                if traits.announced:
+                    await node.announce_leave(channel, info)
+        except RoomfulError as error:
+            log.warning("client %s left %r, but the engine didn't take it: %s", self.client, channel, error)
+        if node.hooks.has(UnsubscribeEvent):
+            event = UnsubscribeEvent(self.client, self.user, channel, code, reason, self.meta)
+            await node.hooks.tell(event, channel)
+
+    def drop(self, subscription: Subscription, code: int, reason: str) -> None:
+        """Ends a subscription from the server's side and tells the client."""
+        self.forget(subscription)
+        self.push(UnsubscribePush(subscription.channel, code, reason))
+        # Later in this turn: a hub in the middle of a broadcast must not be led into another one.
+        asyncio.get_running_loop().call_soon(self._leave_apart, subscription, code, reason)
+
+    def forget(self, subscription: Subscription) -> None:
+        """Takes a subscription out of this session; the rest is `leave`."""
+        subscription.phase = ENDED
+        self.subscriptions.pop(subscription.channel, None)
+        self.context.node.hub.remove(subscription.channel, self.dialect, subscription)
+        if self._behind:
+            self._behind.discard(subscription)
+
+    # What a subscription calls (session.subscription.Holder)
+
+    def lose(self, subscription: Subscription, gap: Gap) -> None:
+        self.context.node.stats.count_gap(gap)
+        log.info("client %s lost its position in %r: %s", self.client, subscription.channel, gap)
+        if subscription.traits.server_side:
+            self.end(*DISCONNECTS["insufficient_state"])
+        else:
+            self.drop(subscription, *UNSUBSCRIBES["insufficient_state"])
+
+    def fall_behind(self, subscription: Subscription) -> None:
+        self.context.node.stats.fell_behind += 1
+        if self._behind is None:
+            self._behind = set()
+        self._behind.add(subscription)
+        self.outbox.on_room = self.read_on
+
+    def read_on(self) -> None:
+        """Reads the next page for each subscription that is behind."""
+        for subscription in tuple(self._behind or ()):
+            if subscription.phase is not BEHIND:
+                self._behind.discard(subscription)  # type: ignore[union-attr]  # it can't be None in here
+            elif not subscription.reading:
+                eager.start(self.context.read_page(self, subscription))
+        if not self._behind:
+            self.outbox.on_room = None
+
+    def end_slow(self) -> None:
+        self.end(*DISCONNECTS["slow"])
+
+    def end_inappropriate(self) -> None:
+        self.end(*DISCONNECTS["inappropriate_protocol"])
+
+    # What the node calls (node.directory.Member, node.wheel.Timed)
+
+    def obey(self, order: Order) -> None:
+        eager.start(self._carry_out(order))
+
+    def end(self, code: int, reason: str) -> None:
+        """Closes the connection; what is queued goes out first, unless the client doesn't read."""
+        if self.state is State.CLOSED:
+            return
+        if code not in UNFLUSHED:
+            self.outbox.flush()
+        self._depart(code, reason)
+        self.transport.close(code, reason)
+
+    def on_due(self, now: float) -> float | None:
+        match self.state:
+            case State.CLOSED:
+                return None
+            case State.OPENED:
+                if now < self._ping_due:
+                    return self._ping_due
+                self.end(*DISCONNECTS["stale"])
+                return None
+            case State.REFUSED:
+                self.end(*DISCONNECTS["closed"])
+                return None
+        if now >= self._pong_due:
+            self.end(*DISCONNECTS["no_pong"])
+            return None
+        if now >= self._ping_due:
+            self._ping(now)
+        if now >= self._expiry_due:
+            self._expiry_due = NEVER
+            eager.start(self.context.on_expiry(self))
+        due = min(self._ping_due, self._pong_due, self._expiry_due)
+        return due if due < NEVER else None
+
+    # Inside
+
+    @property
+    def _wheel(self) -> Wheel:
+        return self.context.node.wheel
+
+    async def _work(self, commands: list[c.Command]) -> None:
+        """Commands one after the other, and whatever arrives meanwhile."""
+        self._inbox = []
+        try:
+            while commands:
+                for command in commands:
+                    if self.state is State.CLOSED:
+                        return
+                    await self._handle(command)
+                commands, self._inbox = self._inbox, []
+                if self._inbox_bytes > self.context.limits.inbox_max_bytes:
+                    self.transport.resume_reading()
+                self._inbox_bytes = 0
+        finally:
+            self._inbox = None
+
+    async def _handle(self, command: c.Command) -> None:
+        kind = type(command)
+        if kind not in ALLOWED[self.state]:
+            self.end(*DISCONNECTS["bad_request"])
+            return
+        self.context.node.stats.commands += 1
+        try:
+            if kind is c.Pong:
+                self._on_pong_command()
+                return
+            result = await self.context.handlers[kind](self, command)
+            if result is not None:
+                self.reply(command.id, result)  # type: ignore[union-attr]  # only Send and Pong have no id
+        except RoomfulError as error:
+            self._refuse(command, error)
+        except Disconnect as ending:
+            self.end(ending.code, ending.reason)
+        except Exception:
+            log.exception("a %s command of client %s failed", kind.__name__, self.client)
+            self._refuse(command, InternalError())
+
+    def _refuse(self, command: c.Command, error: RoomfulError) -> None:
+        id = getattr(command, "id", 0)
+        if id or isinstance(command, c.Connect):
+            self.reply(id, Failure(error.code, error.message, error.temporary))
+        if isinstance(command, c.Connect) and self.state is State.OPENED:
+            self.state = State.REFUSED
+            self._wheel.schedule(self, self._wheel.now() + REFUSED_CLOSE_S)
+
+    def _on_pong_command(self) -> None:
+        if self._pong_due == NEVER:
+            raise disconnect("bad_request")  # one pong for each ping
+        self._pong_due = NEVER
+
+    def _ping(self, now: float) -> None:
+        options = self.context.options
+        self._ping_due = now + options.ping_s
+        self._pong_due = min(self._pong_due, now + options.pong_s)
+        if self._native_pings:
+            self.transport.ping()
+        else:
+            self.outbox.force(self.dialect.ping())
+
+    async def _carry_out(self, order: Order) -> None:
+        try:
+            await self.context.orders[type(order)](self, order)
+        except Disconnect as ending:
+            self.end(ending.code, ending.reason)
+        except Exception:
+            log.exception("client %s could not carry out %r", self.client, type(order).__name__)
+
+    def _leave_apart(self, subscription: Subscription, code: int, reason: str) -> None:
+        task = eager.start(self.leave(subscription, code, reason))
+        if task is None:
+            return
+        channel = subscription.channel
+        if self._leaving is None:
+            self._leaving = {}
+        self._leaving[channel] = task
+        task.add_done_callback(lambda done: self._has_left(channel, done))
+
+    def _has_left(self, channel: str, task: asyncio.Task[None]) -> None:
+        if self._leaving and self._leaving.get(channel) is task:
+            del self._leaving[channel]
+
+    def _depart(self, code: int, reason: str) -> None:
+        """The connection is over, whoever ended it: out of hub and directory at once, the rest a moment later."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        self.context.node.stats.count_disconnect(code)
+        self.context.node.directory.remove(self)
+        self.outbox.clear()
+        established = [s for s in self.subscriptions.values() if s.phase is not PENDING]
+        for subscription in established:
+            self.forget(subscription)
+        asyncio.get_running_loop().call_soon(eager.start, self._farewell(established, code, reason))
+
+    async def _farewell(self, subscriptions: list[Subscription], code: int, reason: str) -> None:
+        for subscription in subscriptions:
+            await self.leave(subscription, *CONNECTION_CLOSED)
+        hooks = self.context.node.hooks
+        if self.introduced and hooks.has(DisconnectEvent):
+            await hooks.tell(DisconnectEvent(self.client, self.user, code, reason, self.meta))

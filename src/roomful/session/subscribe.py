@@ -1,0 +1,304 @@
+"""Subscribe and unsubscribe: who may, what is agreed, and how the client gets from its position to live.
+
+Source: Centrifuge protocol, sections 9, 10, 11.1 and 21.4.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import msgspec
+
+from roomful.model import command as c
+from roomful.model.channel import ChannelOptions, Right, allowed_users, is_private
+from roomful.model.client import Grant, Override
+from roomful.model.disconnects import UNSUBSCRIBES, disconnect
+from roomful.model.errors import (
+    AlreadySubscribed,
+    BadRequest,
+    Expired,
+    Forbidden,
+    InvalidToken,
+    LimitExceeded,
+    RoomfulError,
+    TokenExpired,
+    UnrecoverablePosition,
+)
+from roomful.model.event import SubscribeEvent, SubscribeReply
+from roomful.model.publication import HistoryFilter, Position
+from roomful.model.reply import SubscribeResult, UnsubscribeResult
+from roomful.rooms.recovery import recover
+from roomful.session.payload import from_client, to_client
+from roomful.session.session import CONNECTION_CLOSED, Session
+from roomful.session.subscription import PENDING, Subscription, Traits
+
+log = logging.getLogger("roomful.session")
+
+CLIENT_UNSUBSCRIBED = (0, "unsubscribe")
+DELTAS = frozenset({"", "fossil"})
+NO_OVERRIDE = Override()
+
+_shared_traits: dict[Traits, Traits] = {}  # at most a few dozen combinations; a million subscriptions share them
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A subscription that is ready to begin. position, complete: see `Subscription.begin`."""
+
+    subscription: Subscription
+    result: SubscribeResult
+    position: Position
+    complete: bool
+
+
+async def subscribe(session: Session, command: c.Subscribe) -> None:
+    """Answers, then lets live publications through, then announces the join."""
+    channel = command.channel
+    if not channel or command.delta not in DELTAS:
+        raise disconnect("bad_request")
+    if channel in session.subscriptions:
+        raise AlreadySubscribed
+    if len(session.subscriptions) >= session.context.limits.channels_max:
+        raise LimitExceeded("too many subscriptions on one connection")
+    options = session.context.node.namespaces.of(channel)
+    if command.type:
+        raise Forbidden("the namespace isn't of that type")
+    grant = await authorize(session, channel, options, command.token, command.data)
+    if command.has_filter:
+        raise BadRequest("tags filters aren't allowed here")
+    entry = await enter(session, command, options, grant, server_side=False)
+    session.reply(command.id, entry.result)
+    await begin(session, entry)
+
+
+async def unsubscribe(session: Session, command: c.Unsubscribe) -> UnsubscribeResult:
+    """Succeeds also when there is no such subscription."""
+    if not command.channel:
+        raise disconnect("bad_request")
+    subscription = session.subscriptions.get(command.channel)
+    if subscription is None:
+        return UnsubscribeResult()
+    if subscription.phase is PENDING:  # the server is just subscribing it
+        subscription.ending = UNSUBSCRIBES["server"]
+    else:
+        session.forget(subscription)
+        await session.leave(subscription, *CLIENT_UNSUBSCRIBED)
+    return UnsubscribeResult()
+
+
+async def authorize(session: Session, channel: str, options: ChannelOptions, token: str, data: bytes) -> Grant:
+    """The right to subscribe, or an exception: token first, then the hook, then the namespace (design: who decides).
+
+    Raises Forbidden, TokenExpired, Expired, what the hook raises; Disconnect for a token of somebody else.
+    """
+    insecure = session.context.insecure
+    grant, claims = await _granted_by_token(session, channel, token) if token else (None, {})
+    if grant is None and is_private(channel) and not insecure:
+        raise Forbidden("the channel needs a subscription token")
+    node = session.context.node
+    if node.hooks.has(SubscribeEvent):
+        event = SubscribeEvent(
+            session.client, session.user, channel, from_client(data), grant is not None, claims, session.meta
+        )
+        reply = await node.hooks.call(event, channel)
+        if reply is not None:
+            grant = _granted_by_hook(reply, grant)
+    if grant is None and not (insecure or _granted_by_namespace(session.user, channel, options)):
+        raise Forbidden
+    grant = grant or Grant()
+    if grant.expires_at is not None and grant.expires_at <= node.wall_clock():
+        raise Expired
+    return grant
+
+
+async def _granted_by_token(session: Session, channel: str, token: str) -> tuple[Grant | None, dict[str, object]]:
+    authenticator = session.context.authenticator
+    try:
+        if authenticator is None:
+            raise InvalidToken("no key to verify subscription tokens with is configured")
+        claims = await authenticator.subscription(token)
+    except (InvalidToken, TokenExpired, Expired) as error:
+        if session.context.insecure:
+            return None, {}
+        if isinstance(error, InvalidToken):
+            log.info("client %s sent a bad subscription token for %r: %s", session.client, channel, error)
+            raise Forbidden("invalid subscription token") from None
+        raise
+    fits = claims.channel == channel and claims.user == session.user and claims.client in ("", session.client)
+    if not fits:
+        if session.context.insecure:
+            return None, {}
+        raise disconnect("invalid_token")
+    return claims.grant, claims.claims
+
+
+def _granted_by_hook(reply: SubscribeReply, token: Grant | None) -> Grant:
+    """What the hook says; what it leaves open stays as in the token."""
+    known = token or Grant()
+    by_hook = reply.expires_at is not None
+    return Grant(
+        info=known.info if reply.info is None else to_client(reply.info),
+        data=known.data if reply.data is None else to_client(reply.data),
+        expires_at=reply.expires_at if by_hook else known.expires_at,
+        override=known.override if reply.override == NO_OVERRIDE else reply.override,
+        server_refresh=by_hook,
+    )
+
+
+def _granted_by_namespace(user: str, channel: str, options: ChannelOptions) -> bool:
+    users = allowed_users(channel) if options.user_limited else None
+    if users is not None:
+        return bool(user) and user in users
+    return Right(options.subscribe).allows(user, subscribed=False)
+
+
+async def enter(
+    session: Session,
+    wanted: c.Subscribe,
+    options: ChannelOptions,
+    grant: Grant,
+    *,
+    server_side: bool,
+    max_bytes: int | None = None,
+) -> Entry:
+    """Everything up to the reply: hub, broker, presence, and what the log says about the wanted position.
+
+    max_bytes: of recovered payloads; None: a page's worth. If it raises, nothing is left behind.
+    """
+    await session.left(wanted.channel)
+    node, channel = session.context.node, wanted.channel
+    subscription = Subscription(session, session.outbox, channel, _traits(session, wanted, options, grant, server_side))
+    subscription.info = grant.info
+    subscription.expires_at, subscription.server_refresh = grant.expires_at, grant.server_refresh
+    session.subscriptions[channel] = subscription
+    try:
+        await node.listen(channel, session.dialect, subscription)
+    except BaseException:
+        session.forget(subscription)
+        raise
+    try:
+        if subscription.traits.present:
+            await node.appear(channel, session.info_in(channel))
+        entry = await _entry(session, subscription, wanted, grant, max_bytes)
+        if session.closed:
+            raise disconnect("closed")
+    except BaseException:
+        await withdraw(session, subscription)
+        raise
+    return entry
+
+
+async def withdraw(session: Session, subscription: Subscription) -> None:
+    """Undoes `enter` for a subscription that never began: nobody was told of it, so nobody is told now."""
+    session.forget(subscription)
+    node, channel = session.context.node, subscription.channel
+    try:
+        if subscription.traits.present:
+            await node.disappear(channel, session.client)
+        await node.unlisten(channel, session.dialect, subscription)
+    except RoomfulError as error:
+        log.warning("client %s could not be taken out of %r: %s", session.client, channel, error)
+
+
+async def begin(session: Session, entry: Entry) -> None:
+    """The reply is queued: live publications may follow, and the others hear of the join."""
+    subscription, node = entry.subscription, session.context.node
+    if session.closed:  # there was no room for the reply
+        session.forget(subscription)
+        await session.leave(subscription, *CONNECTION_CLOSED)
+        return
+    subscription.begin(entry.position, complete=entry.complete)
+    watch(session, subscription)
+    if subscription.traits.announced:
+        await node.announce_join(subscription.channel, session.info_in(subscription.channel))
+    if subscription.ending is not None and subscription.channel in session.subscriptions:
+        session.drop(subscription, *subscription.ending)
+
+
+def watch(session: Session, subscription: Subscription) -> None:
+    """Has its expiry looked after."""
+    if subscription.expires_at is not None:
+        grace = 0.0 if subscription.server_refresh else session.context.options.expired_grace_s
+        session.watch_expiry(subscription.expires_at + grace)
+
+
+def ttl(session: Session, expires_at: float | None, server_refresh: bool) -> tuple[bool, int]:
+    """`expires` and `ttl` as the client is told; (False, 0) unless it is the one who has to refresh."""
+    if expires_at is None or server_refresh:
+        return False, 0
+    return True, max(1, math.ceil(expires_at - session.context.node.wall_clock()))
+
+
+def _traits(session: Session, wanted: c.Subscribe, options: ChannelOptions, grant: Grant, server_side: bool) -> Traits:
+    """Source: Centrifuge protocol, section 9.2."""
+    override, user = grant.override, session.user
+    insecure = session.context.insecure
+    latest = options.slow_policy == "latest"
+    tracked = options.has_history and not latest
+    reads_history = insecure or options.history.allows(user, subscribed=True)
+    sees_presence = insecure or options.see_presence.allows(user, subscribed=True)
+    force_recovery = _either(override.force_recovery, options.recover)
+    force_positioning = _either(override.force_positioning, options.position)
+    recoverable = tracked and (force_recovery or (wanted.recoverable and reads_history))
+    positioned = recoverable or (tracked and (force_positioning or (wanted.positioned and reads_history)))
+    announced = _either(override.join_leave, bool(options.join_leave))
+    to_all = _either(override.force_push_join_leave, options.join_leave == "all")
+    traits = Traits(
+        tracked=tracked,
+        positioned=positioned,
+        recoverable=recoverable,
+        notices=to_all or (wanted.join_leave and announced and sees_presence),
+        announced=announced,
+        present=_either(override.presence, options.presence),
+        latest=latest,
+        server_side=server_side,
+    )
+    return _shared_traits.setdefault(traits, traits)
+
+
+def _either(override: bool | None, option: bool) -> bool:
+    return option if override is None else override
+
+
+async def _entry(
+    session: Session, subscription: Subscription, wanted: c.Subscribe, grant: Grant, max_bytes: int | None
+) -> Entry:
+    traits, node, limits = subscription.traits, session.context.node, session.context.limits
+    expires, seconds = ttl(session, grant.expires_at, grant.server_refresh)
+    result = SubscribeResult(expires=expires, ttl=seconds, data=grant.data)
+    if not traits.tracked:
+        return Entry(subscription, result, Position("", 0), complete=True)
+    asked = Position(wanted.epoch, wanted.offset) if wanted.recover and traits.recoverable else None
+    if asked is None:
+        position = await node.position(subscription.channel)
+        return Entry(subscription, _told(result, traits, position), position, complete=True)
+    wanted_page = HistoryFilter(
+        limit=limits.recovery_max, since=asked, max_bytes=limits.recovery_max_bytes if max_bytes is None else max_bytes
+    )
+    page = await node.history(subscription.channel, wanted_page)
+    verdict = recover(asked, page)
+    if verdict.gap is not None:
+        node.stats.not_recovered += 1
+        log.info("client %s could not recover %r: %s", session.client, subscription.channel, verdict.gap)
+        if wanted.flag & c.REJECT_UNRECOVERED:
+            raise UnrecoverablePosition
+        failed = msgspec.structs.replace(_told(result, traits, page.head), was_recovering=True)
+        return Entry(subscription, failed, page.head, complete=True)
+    node.stats.recovered += 1
+    reached = page.publications[-1].offset if page.publications else verdict.since.offset
+    told = msgspec.structs.replace(
+        _told(result, traits, verdict.since),
+        publications=[p for p in page.publications if session.client not in p.exclude],
+        recovered=True,
+        was_recovering=True,
+    )
+    return Entry(subscription, told, Position(page.head.epoch, reached), complete=reached >= page.head.offset)
+
+
+def _told(result: SubscribeResult, traits: Traits, position: Position) -> SubscribeResult:
+    """The result with what the client is told of a position. Source: Centrifuge protocol, sections 9.3 and 9.5."""
+    if not traits.positioned:
+        return result
+    return msgspec.structs.replace(
+        result, recoverable=traits.recoverable, positioned=True, epoch=position.epoch, offset=position.offset
+    )
