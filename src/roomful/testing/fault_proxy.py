@@ -1,0 +1,222 @@
+"""A TCP proxy that misbehaves when told: cut, hole, delay, trickle, for one link or for all.
+
+    async with FaultProxy(server_port) as proxy:
+        ...connect to proxy.port instead of server_port...
+        proxy.links[0].cut()                # both ends get a reset
+        proxy.links[0].down.hole()          # what the server says no longer arrives; nothing is closed
+        proxy.down.delay_s = 3.0            # on every link, also on those that come later
+        proxy.refusing = True               # new connections are reset
+
+It lives in user space, so it needs no rights and works everywhere. *Up* is from client to server, *down* the way back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+CHUNK_BYTES = 16_384
+CHUNKS_UNDER_WAY = 64
+"""How much a hole swallows before the sender feels it, beside what the kernel buffers."""
+
+TRICKLE_STEP_S = 0.05
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER with a linger time of zero: closing sends RST, and throws away what wasn't sent."""
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Stream(NamedTuple):
+    """The proxy's two ends of a connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class Faults:
+    """What is wrong with one direction. delay_s: each byte arrives so much later. bytes_per_s: no faster than that."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.bytes_per_s: float | None = None
+        self._passable = asyncio.Event()
+        self._passable.set()
+
+    def hole(self) -> None:
+        """Nothing arrives any more, and nothing is closed. What is sent meanwhile waits for `heal`, as TCP would."""
+        self._passable.clear()
+
+    def heal(self) -> None:
+        """Ends hole, delay and trickle."""
+        self.delay_s = 0.0
+        self.bytes_per_s = None
+        self._passable.set()
+
+    async def passable(self) -> None:
+        """Returns when there is no hole."""
+        await self._passable.wait()
+
+
+class Link:
+    """One client's connection through the proxy. `up` and `down` are its own faults, beside those of the proxy."""
+
+    def __init__(self, proxy: FaultProxy, client: Stream, server: Stream) -> None:
+        self.up = Faults()
+        self.down = Faults()
+        self._ends = (client.writer, server.writer)
+        self._ways = (
+            Way(client.reader, server.writer, (proxy.up, self.up), proxy.sleep),
+            Way(server.reader, client.writer, (proxy.down, self.down), proxy.sleep),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def hole(self) -> None:
+        """Both directions."""
+        self.up.hole()
+        self.down.hole()
+
+    def heal(self) -> None:
+        """Both directions."""
+        self.up.heal()
+        self.down.heal()
+
+    def cut(self) -> None:
+        """Resets both ends at once; what was under way is lost."""
+        for end in self._ends:
+            reset(end)
+        for task in self._tasks:
+            task.cancel()
+
+    async def run(self) -> None:
+        """Carries bytes until both directions have ended, one end was reset (so is the other), or the link was cut."""
+        self._tasks = [asyncio.create_task(work) for way in self._ways for work in (way.take(), way.give())]
+        _, unfinished = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if unfinished:
+            self.cut()
+        for end in self._ends:
+            end.close()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if outcome is not None and not isinstance(outcome, ConnectionError | asyncio.CancelledError):
+                raise outcome
+
+
+class Way:
+    """One direction of a link: `take` and `give` run side by side, so that a delay costs no throughput."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: tuple[Faults, Faults], sleep: Sleep
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._faults = faults
+        self._sleep = sleep
+        self._clock = asyncio.get_running_loop()
+        self._under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS_UNDER_WAY)
+
+    async def take(self) -> None:
+        """Reads until the end, and notes when each chunk is due on the other side."""
+        chunk = b"more"
+        while chunk:
+            chunk = await self._reader.read(CHUNK_BYTES)
+            await self._under_way.put((self._clock.time() + sum(fault.delay_s for fault in self._faults), chunk))
+
+    async def give(self) -> None:
+        """Writes what was taken when it is due, and then the end."""
+        while True:
+            due, chunk = await self._under_way.get()
+            if (early := due - self._clock.time()) > 0:
+                await self._sleep(early)
+            for fault in self._faults:
+                await fault.passable()
+            if not chunk:
+                self._writer.write_eof()
+                return
+            await self._trickle(chunk)
+
+    async def _trickle(self, chunk: bytes) -> None:
+        while chunk:
+            rate = min((fault.bytes_per_s for fault in self._faults if fault.bytes_per_s is not None), default=None)
+            step = len(chunk) if rate is None else max(1, int(rate * TRICKLE_STEP_S))
+            if rate is not None:
+                await self._sleep(step / rate)
+            self._writer.write(chunk[:step])
+            await self._writer.drain()
+            chunk = chunk[step:]
+
+
+class FaultProxy:
+    """Listens on a free port of loopback (`port`) and carries each connection to `server_port` of `server_host`.
+
+    up, down: faults of every link. links: the open ones, oldest first. refusing: new connections are reset.
+    sleep: how to wait; a test of the proxy itself gives its own.
+    """
+
+    port: int
+    refusing: bool = False
+
+    def __init__(self, server_port: int, server_host: str = "127.0.0.1", *, sleep: Sleep = asyncio.sleep) -> None:
+        self.up = Faults()
+        self.down = Faults()
+        self.links: list[Link] = []
+        self.sleep = sleep
+        self._server_address = server_host, server_port
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+        self.cut()
+        await asyncio.gather(*self._tasks)
+
+    def hole(self) -> None:
+        """Every link, both directions, also for links that come later."""
+        self.up.hole()
+        self.down.hole()
+
+    def heal(self) -> None:
+        """Ends what was set for every link (what one link has of its own stays), and `refusing`."""
+        self.refusing = False
+        self.up.heal()
+        self.down.heal()
+
+    def cut(self) -> None:
+        """Resets every link."""
+        for link in self.links:
+            link.cut()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self.refusing:
+            reset(writer)
+            return
+        try:
+            server = Stream(*await asyncio.open_connection(*self._server_address))
+        except OSError:
+            reset(writer)
+            return
+        link = Link(self, Stream(reader, writer), server)
+        self.links.append(link)
+        await link.run()
+        self.links.remove(link)
+
+
+def reset(end: asyncio.StreamWriter) -> None:
+    """Closes with RST."""
+    connection = end.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    end.transport.abort()

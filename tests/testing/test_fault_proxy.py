@@ -1,0 +1,194 @@
+"""The proxy between a client and an echo server. A hole is proved by a second link that goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomful.testing.fault_proxy import FaultProxy
+
+DEADLINE_S = 5.0
+
+Open = Callable[[], Awaitable["Client"]]
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def to(cls, port: int) -> Client:
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def receive(self, size: int) -> bytes:
+        return await asyncio.wait_for(self.reader.readexactly(size), DEADLINE_S)
+
+    async def echoed(self, data: bytes) -> bool:
+        self.send(data)
+        return await self.receive(len(data)) == data
+
+    async def end(self) -> bytes:
+        """What still comes until the server closes."""
+        return await asyncio.wait_for(self.reader.read(), DEADLINE_S)
+
+
+class Echo:
+    """Answers with what it gets; `received` is all of it, `lost` counts the connections that were reset."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost = asyncio.Semaphore(0)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1000):
+                self.received += data
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            self.lost.release()
+        writer.close()
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[tuple[Echo, int]]:
+    echo = Echo()
+    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
+    yield echo, server.sockets[0].getsockname()[1]
+    server.close()
+
+
+@pytest.fixture
+async def proxy(echo: tuple[Echo, int]) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(echo[1]) as proxy:
+        yield proxy
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50_000), max_size=5))
+async def test_all_bytes_arrive_in_order_and_then_the_end(chunks: list[bytes]) -> None:
+    server = await asyncio.start_server(Echo().serve, "127.0.0.1", 0)
+    async with server, FaultProxy(server.sockets[0].getsockname()[1]) as proxy:
+        client = await Client.to(proxy.port)
+        for chunk in chunks:
+            client.send(chunk)
+        client.writer.write_eof()
+        assert await client.end() == b"".join(chunks)
+        client.writer.close()
+
+
+async def test_a_cut_resets_both_ends(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
+    client = await Client.to(proxy.port)
+    assert await client.echoed(b"hello")
+    proxy.cut()
+    with pytest.raises(ConnectionResetError):
+        await client.end()
+    await asyncio.wait_for(echo[0].lost.acquire(), DEADLINE_S)
+
+
+async def test_a_reset_by_one_end_is_passed_on(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
+    client = await Client.to(proxy.port)
+    assert await client.echoed(b"hello")
+    async with FaultProxy(proxy.port) as before:
+        clients_client = await Client.to(before.port)
+        assert await clients_client.echoed(b"hello")
+        before.links[0].cut()
+        await asyncio.wait_for(echo[0].lost.acquire(), DEADLINE_S)
+    assert await client.echoed(b"still here")
+
+
+async def test_a_hole_lets_nothing_through_until_it_heals(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
+    holed, other = await Client.to(proxy.port), await Client.to(proxy.port)
+    assert await holed.echoed(b"before ")
+    assert await other.echoed(b"hello ")
+    proxy.links[0].up.hole()
+    holed.send(b"in the hole")
+    for _ in range(20):
+        assert await other.echoed(b".")
+    assert echo[0].received == b"before hello " + b"." * 20
+    proxy.links[0].heal()
+    assert await holed.receive(11) == b"in the hole"
+
+
+async def test_a_hole_in_one_direction_leaves_the_other(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
+    holed, other = await Client.to(proxy.port), await Client.to(proxy.port)
+    assert await holed.echoed(b"a")
+    proxy.links[0].down.hole()
+    holed.send(b"b")
+    while b"b" not in echo[0].received:
+        assert await other.echoed(b".")
+    proxy.links[0].heal()
+    assert await holed.receive(1) == b"b"
+
+
+async def test_a_hole_for_all_is_there_for_later_links_too(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
+    proxy.hole()
+    holed = await Client.to(proxy.port)
+    holed.send(b"?")
+    async with FaultProxy(echo[1]) as sound:
+        other = await Client.to(sound.port)
+        for _ in range(20):
+            assert await other.echoed(b".")
+    assert b"?" not in echo[0].received
+    proxy.heal()
+    assert await holed.receive(1) == b"?"
+
+
+async def test_a_holed_link_can_be_cut(proxy: FaultProxy) -> None:
+    client = await Client.to(proxy.port)
+    assert await client.echoed(b"hello")
+    proxy.links[0].hole()
+    client.send(b"lost")
+    proxy.links[0].cut()
+    with pytest.raises(ConnectionResetError):
+        await client.end()
+
+
+async def test_refusing_resets_new_connections_and_keeps_the_old(proxy: FaultProxy) -> None:
+    old = await Client.to(proxy.port)
+    assert await old.echoed(b"old")
+    proxy.refusing = True
+    new = await Client.to(proxy.port)
+    with pytest.raises(ConnectionResetError):
+        await new.end()
+    assert await old.echoed(b"old")
+    proxy.heal()
+    assert await (await Client.to(proxy.port)).echoed(b"new")
+
+
+async def test_without_a_server_connections_are_reset() -> None:
+    async with FaultProxy(server_port=1) as once:
+        free_port = once.port
+    async with FaultProxy(free_port) as proxy:
+        client = await Client.to(proxy.port)
+        with pytest.raises(ConnectionResetError):
+            await client.end()
+
+
+async def test_delay_and_trickle_wait_as_long_as_they_say(echo: tuple[Echo, int]) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with FaultProxy(echo[1], sleep=sleep) as proxy:
+        client = await Client.to(proxy.port)
+        assert await client.echoed(b"at once")
+        assert not waits
+
+        proxy.up.delay_s = 3.0
+        assert await client.echoed(b"late")
+        assert len(waits) == 1
+        assert 2.0 < waits.pop() <= 3.0
+
+        proxy.heal()
+        proxy.links[0].down.bytes_per_s = 1000.0
+        assert await client.echoed(b"x" * 500)
+        assert sum(waits) == pytest.approx(0.5, rel=0.2)
