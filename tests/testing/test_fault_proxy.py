@@ -13,17 +13,14 @@ from roomful.testing.fault_proxy import FaultProxy
 
 DEADLINE_S = 5.0
 
-Open = Callable[[], Awaitable["Client"]]
+Dial = Callable[[int], Awaitable["Client"]]
+"""Connects to a port of loopback; the end of the test closes."""
 
 
 class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-
-    @classmethod
-    async def to(cls, port: int) -> Client:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -46,6 +43,7 @@ class Echo:
     def __init__(self) -> None:
         self.received = b""
         self.lost = asyncio.Semaphore(0)
+        self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -59,16 +57,30 @@ class Echo:
 
 
 @pytest.fixture
-async def echo() -> AsyncIterator[tuple[Echo, int]]:
+async def echo() -> AsyncIterator[Echo]:
     echo = Echo()
     server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
-    yield echo, server.sockets[0].getsockname()[1]
+    echo.port = server.sockets[0].getsockname()[1]
+    yield echo
     server.close()
 
 
 @pytest.fixture
-async def proxy(echo: tuple[Echo, int]) -> AsyncIterator[FaultProxy]:
-    async with FaultProxy(echo[1]) as proxy:
+async def dial() -> AsyncIterator[Dial]:
+    clients = []
+
+    async def dial(port: int) -> Client:
+        clients.append(Client(*await asyncio.open_connection("127.0.0.1", port)))
+        return clients[-1]
+
+    yield dial
+    for client in clients:
+        client.writer.close()
+
+
+@pytest.fixture
+async def proxy(echo: Echo) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(echo.port) as proxy:
         yield proxy
 
 
@@ -76,7 +88,7 @@ async def proxy(echo: tuple[Echo, int]) -> AsyncIterator[FaultProxy]:
 async def test_all_bytes_arrive_in_order_and_then_the_end(chunks: list[bytes]) -> None:
     server = await asyncio.start_server(Echo().serve, "127.0.0.1", 0)
     async with server, FaultProxy(server.sockets[0].getsockname()[1]) as proxy:
-        client = await Client.to(proxy.port)
+        client = Client(*await asyncio.open_connection("127.0.0.1", proxy.port))
         for chunk in chunks:
             client.send(chunk)
         client.writer.write_eof()
@@ -84,65 +96,65 @@ async def test_all_bytes_arrive_in_order_and_then_the_end(chunks: list[bytes]) -
         client.writer.close()
 
 
-async def test_a_cut_resets_both_ends(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
-    client = await Client.to(proxy.port)
+async def test_a_cut_resets_both_ends(proxy: FaultProxy, echo: Echo, dial: Dial) -> None:
+    client = await dial(proxy.port)
     assert await client.echoed(b"hello")
     proxy.cut()
     with pytest.raises(ConnectionResetError):
         await client.end()
-    await asyncio.wait_for(echo[0].lost.acquire(), DEADLINE_S)
+    await asyncio.wait_for(echo.lost.acquire(), DEADLINE_S)
 
 
-async def test_a_reset_by_one_end_is_passed_on(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
-    client = await Client.to(proxy.port)
+async def test_a_reset_by_one_end_is_passed_on(proxy: FaultProxy, echo: Echo, dial: Dial) -> None:
+    client = await dial(proxy.port)
     assert await client.echoed(b"hello")
     async with FaultProxy(proxy.port) as before:
-        clients_client = await Client.to(before.port)
+        clients_client = await dial(before.port)
         assert await clients_client.echoed(b"hello")
         before.links[0].cut()
-        await asyncio.wait_for(echo[0].lost.acquire(), DEADLINE_S)
+        await asyncio.wait_for(echo.lost.acquire(), DEADLINE_S)
     assert await client.echoed(b"still here")
 
 
-async def test_a_hole_lets_nothing_through_until_it_heals(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
-    holed, other = await Client.to(proxy.port), await Client.to(proxy.port)
+async def test_a_hole_lets_nothing_through_until_it_heals(proxy: FaultProxy, echo: Echo, dial: Dial) -> None:
+    holed, other = await dial(proxy.port), await dial(proxy.port)
     assert await holed.echoed(b"before ")
     assert await other.echoed(b"hello ")
     proxy.links[0].up.hole()
     holed.send(b"in the hole")
     for _ in range(20):
         assert await other.echoed(b".")
-    assert echo[0].received == b"before hello " + b"." * 20
+    assert echo.received == b"before hello " + b"." * 20
     proxy.links[0].heal()
     assert await holed.receive(11) == b"in the hole"
 
 
-async def test_a_hole_in_one_direction_leaves_the_other(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
-    holed, other = await Client.to(proxy.port), await Client.to(proxy.port)
+async def test_a_hole_in_one_direction_leaves_the_other(proxy: FaultProxy, echo: Echo, dial: Dial) -> None:
+    holed, other = await dial(proxy.port), await dial(proxy.port)
     assert await holed.echoed(b"a")
     proxy.links[0].down.hole()
     holed.send(b"b")
-    while b"b" not in echo[0].received:
+    while b"b" not in echo.received:
         assert await other.echoed(b".")
     proxy.links[0].heal()
     assert await holed.receive(1) == b"b"
 
 
-async def test_a_hole_for_all_is_there_for_later_links_too(proxy: FaultProxy, echo: tuple[Echo, int]) -> None:
+async def test_a_hole_for_all_is_there_for_later_links_too(proxy: FaultProxy, echo: Echo, dial: Dial) -> None:
     proxy.hole()
-    holed = await Client.to(proxy.port)
+    holed = await dial(proxy.port)
     holed.send(b"?")
-    async with FaultProxy(echo[1]) as sound:
-        other = await Client.to(sound.port)
+    async with FaultProxy(echo.port) as sound:
+        other = await dial(sound.port)
         for _ in range(20):
             assert await other.echoed(b".")
-    assert b"?" not in echo[0].received
+    assert b"?" not in echo.received
     proxy.heal()
     assert await holed.receive(1) == b"?"
 
 
-async def test_a_holed_link_can_be_cut(proxy: FaultProxy) -> None:
-    client = await Client.to(proxy.port)
+async def test_a_holed_link_can_be_cut(proxy: FaultProxy, dial: Dial) -> None:
+    client = await dial(proxy.port)
     assert await client.echoed(b"hello")
     proxy.links[0].hole()
     client.send(b"lost")
@@ -151,35 +163,35 @@ async def test_a_holed_link_can_be_cut(proxy: FaultProxy) -> None:
         await client.end()
 
 
-async def test_refusing_resets_new_connections_and_keeps_the_old(proxy: FaultProxy) -> None:
-    old = await Client.to(proxy.port)
+async def test_refusing_resets_new_connections_and_keeps_the_old(proxy: FaultProxy, dial: Dial) -> None:
+    old = await dial(proxy.port)
     assert await old.echoed(b"old")
     proxy.refusing = True
-    new = await Client.to(proxy.port)
+    new = await dial(proxy.port)
     with pytest.raises(ConnectionResetError):
         await new.end()
     assert await old.echoed(b"old")
     proxy.heal()
-    assert await (await Client.to(proxy.port)).echoed(b"new")
+    assert await (await dial(proxy.port)).echoed(b"new")
 
 
-async def test_without_a_server_connections_are_reset() -> None:
+async def test_without_a_server_connections_are_reset(dial: Dial) -> None:
     async with FaultProxy(server_port=1) as once:
         free_port = once.port
     async with FaultProxy(free_port) as proxy:
-        client = await Client.to(proxy.port)
+        client = await dial(proxy.port)
         with pytest.raises(ConnectionResetError):
             await client.end()
 
 
-async def test_delay_and_trickle_wait_as_long_as_they_say(echo: tuple[Echo, int]) -> None:
+async def test_delay_and_trickle_wait_as_long_as_they_say(echo: Echo, dial: Dial) -> None:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    async with FaultProxy(echo[1], sleep=sleep) as proxy:
-        client = await Client.to(proxy.port)
+    async with FaultProxy(echo.port, sleep=sleep) as proxy:
+        client = await dial(proxy.port)
         assert await client.echoed(b"at once")
         assert not waits
 
