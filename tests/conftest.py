@@ -8,6 +8,8 @@ import pytest
 
 from tests.components import find
 
+pytest_plugins = ["tests.served"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
