@@ -31,6 +31,14 @@ def start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
     return task
 
 
+async def finished(timeout_s: float) -> None:
+    """Waits, at most so long, until what this loop has under way has ended."""
+    loop = asyncio.get_running_loop()
+    mine = [task for task in tuple(_running) if task.get_loop() is loop and task is not asyncio.current_task()]
+    if mine:
+        await asyncio.wait(mine, timeout=max(0.0, timeout_s))
+
+
 @types.coroutine
 def _carry(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
     """Hands the task what the coroutine waits for, and back what comes of it."""

@@ -76,7 +76,7 @@ class Hooks:
     def __init__(self, stats: Stats, deadline_s: float = 10.0) -> None:
         self._patterns: dict[type, list[Pattern]] = {}
         self._stats = stats
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
 
     def add(self, event: type, pattern: str | None, hook: Hook) -> None:
         """Raises ConfigError for an event that can't be hooked, a narrowing it doesn't have, or a second equal hook."""
@@ -115,10 +115,10 @@ class Hooks:
         if found is None:
             return None
         running = self._start(found, event)
-        done, _ = await asyncio.wait((running,), timeout=self._deadline_s)
+        done, _ = await asyncio.wait((running,), timeout=self.deadline_s)
         if not done:
             running.cancel()
-            raise self._failure(event, found.hook, f"took longer than {self._deadline_s:g} s")
+            raise self._failure(event, found.hook, f"took longer than {self.deadline_s:g} s")
         if running.cancelled():
             raise self._failure(event, found.hook, "was cancelled")
         error = running.exception()

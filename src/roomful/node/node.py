@@ -6,7 +6,9 @@ directory, and reaches the other nodes through the engine.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -14,11 +16,13 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from roomful.model.client import ClientInfo
+from roomful.model.disconnects import DISCONNECTS
 from roomful.model.errors import NotAvailable, RoomfulError
 from roomful.model.order import Order
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
-from roomful.node.directory import Directory
+from roomful.node import eager
+from roomful.node.directory import Directory, Member
 from roomful.node.flusher import Flusher
 from roomful.node.hooks import Hooks
 from roomful.node.hub import Hub, Subscriber
@@ -30,6 +34,9 @@ from roomful.seams.dialect import Dialect
 from roomful.seams.engine import Engine
 
 log = logging.getLogger("roomful.node")
+
+DRAIN_PER_S = 100
+"""A few clients are let go at this rate, many as fast as the drain time demands."""
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
@@ -70,6 +77,8 @@ class Node:
         self.hub = Hub()
         self.flusher = Flusher()
         self.directory = Directory()
+        self.connections: set[Member] = set()
+        """Every open connection, also those that haven't said `connect` yet."""
         self._interest = Interest(engine.broker)
         self._started_at = 0.0
 
@@ -77,6 +86,20 @@ class Node:
         """Connects to the engine. Raises RoomfulError when it can't."""
         await self.engine.start(self, self.id)
         self._started_at = self.wheel.now()
+
+    async def drain(self, drain_s: float) -> None:
+        """Tells every client to come back, in random order, spread over the first half of `drain_s` but not slower
+        than `DRAIN_PER_S`; then waits, at most for the rest of the time, until their hooks have run."""
+        begun = self.wheel.now()
+        members = list(self.connections)
+        random.shuffle(members)
+        gap_s = min(drain_s / 2 / max(1, len(members)), 1 / DRAIN_PER_S)
+        for number, member in enumerate(members):
+            wait_s = begun + number * gap_s - self.wheel.now()
+            if wait_s > 0.01:
+                await asyncio.sleep(wait_s)
+            member.end(*DISCONNECTS["shutdown"])
+        await eager.finished(begun + drain_s - self.wheel.now())
 
     async def stop(self) -> None:
         """Leaves the engine and forgets all deadlines. Connections are to be closed before."""

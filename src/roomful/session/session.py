@@ -173,6 +173,7 @@ class Session:
         self._expiry_due = NEVER
         self.wheel_slot = 0
         node.stats.connections += 1
+        node.connections.add(self)
         self._ping_due = node.wheel.now() + context.options.stale_s
         node.wheel.schedule(self, self._ping_due)
 
@@ -466,6 +467,7 @@ class Session:
             return
         self.state = State.CLOSED
         self.context.node.stats.count_disconnect(code)
+        self.context.node.connections.discard(self)
         self.context.node.directory.remove(self)
         self.outbox.clear()
         established = [s for s in self.subscriptions.values() if s.phase is not PENDING]

@@ -1,0 +1,323 @@
+"""Roomful: the whole server as an object. What the user's program holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from roomful.model.client import ClientInfo, Grant
+from roomful.model.errors import ConfigError, RoomfulError, UnrecoverablePosition
+from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
+from roomful.model.publication import Draft, HistoryFilter, Page, Position
+from roomful.model.reply import PresenceStatsResult
+from roomful.node.hooks import Hooks
+from roomful.node.node import Node, NodeInfo
+from roomful.node.stats import Stats
+from roomful.server import routes
+from roomful.server.config import Config
+from roomful.server.config_sources import load
+from roomful.server.signals import on_termination
+from roomful.server.wiring import Live, wire
+from roomful.session.payload import to_client
+from roomful.transports.asgi_websocket import serve_websocket
+from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+
+log = logging.getLogger("roomful.server")
+
+HookT = TypeVar("HookT", bound=Callable[..., Any])
+
+
+class Broadcasted(msgspec.Struct, frozen=True):
+    """What came of one channel of a broadcast: its position (None without history), or the error."""
+
+    channel: str
+    position: Position | None = None
+    error: RoomfulError | None = None
+
+
+class Roomful:
+    """A server: hooks are added to it, it is served or mounted, and it publishes from any task of the process.
+
+        app = Roomful()                      # roomful.toml and ROOMFUL_… ; or Roomful(Config(...))
+        await app.publish("chat:1", {"text": "hello"})
+
+    It starts by itself at the first request or call, belongs to the event loop of that moment, and ends with `stop`.
+    dev: every right to everybody, on loopback only (`--dev`).
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        dev: bool = False,
+        websocket_routes: Sequence[WebSocketRoute] = (),
+    ) -> None:
+        self._config = config
+        self._dev = dev
+        self._more_routes = tuple(websocket_routes)
+        self._stats = Stats()
+        self._hooks = Hooks(self._stats)
+        self._live: Live | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._draining = False
+        self._served = False
+        self._http: ASGIApp = routes.http_app(self)
+
+    # Before it starts
+
+    def on(self, event: type, *, channel: str | None = None, method: str | None = None) -> Callable[[HookT], HookT]:
+        """Makes the function a hook for an event type, for all channels (methods) or those that match the pattern.
+
+        `*` stands for any text; the most specific pattern wins. The function takes the event and returns the reply type
+        of that event or None, or raises (see `roomful.model.event`). Plain functions run in a thread. Raises
+        ConfigError for a second hook with the same event and pattern.
+        """
+        if channel is not None and method is not None:
+            raise ConfigError("a hook is narrowed by a channel or by a method, not by both")
+
+        def add(hook: HookT) -> HookT:
+            self._hooks.add(event, channel if channel is not None else method, hook)
+            return hook
+
+        return add
+
+    def configure(self, config: Config, *, dev: bool = False) -> None:
+        """Replaces the configuration; what `roomful serve` does with its flags. Raises ConfigError once it is running."""
+        if self._live is not None:
+            raise ConfigError("the server is already running")
+        self._config, self._dev = config, dev
+
+    # Its life
+
+    @property
+    def dev(self) -> bool:
+        return self._dev
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients may be sent here."""
+        return self._started is not None and self._started.done() and not self._draining
+
+    @property
+    def stats(self) -> Stats:
+        """What has been counted."""
+        return self._stats
+
+    @property
+    def live(self) -> Live:
+        """The live objects, made at the first look. Raises ConfigError for a configuration that can't be used."""
+        if self._live is None:
+            config = self._config if self._config is not None else load()
+            self._live = wire(
+                config, dev=self._dev, hooks=self._hooks, stats=self._stats, more_routes=self._more_routes
+            )
+        return self._live
+
+    @property
+    def websocket_routes(self) -> Sequence[WebSocketRoute]:
+        return self.live.websocket_routes
+
+    @property
+    def transport_options(self) -> TransportOptions:
+        return self.live.transport_options
+
+    async def start(self) -> None:
+        """Connects to the engine; does nothing when running. Raises RoomfulError or ConfigError when it can't."""
+        while self._started is not None:
+            if self._started.done():
+                return
+            await asyncio.wait((self._started,))
+        started = self._started = asyncio.get_running_loop().create_future()
+        try:
+            await self.live.node.start()
+        except BaseException:
+            self._started = None
+            raise
+        finally:
+            started.set_result(None)
+        self._draining = False
+        if not self._served:
+            on_termination(self._drain_at_once)
+
+    async def drain(self, drain_s: float) -> None:
+        """Not ready any more, and every client is told to come back (3001), spread over the first half of the time."""
+        if self._started is None or self._draining:
+            return
+        self._draining = True
+        await self.live.node.drain(drain_s)
+
+    async def stop(self) -> None:
+        """Ends what is left and leaves the engine. It may be started again."""
+        if self._started is None:
+            return
+        await self.drain(0.0)
+        await self.live.node.stop()
+        self._live = None
+        self._started = None
+
+    @asynccontextmanager
+    async def lifespan(self, _host: object = None) -> AsyncIterator[None]:
+        """For applications that mount it: `FastAPI(lifespan=app.lifespan)`."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    def serving(self) -> None:
+        """Says that `roomful serve` runs it, which looks after signals itself."""
+        self._served = True
+
+    def _drain_at_once(self) -> None:
+        asyncio.get_running_loop().create_task(self.drain(self._drain_s))
+
+    @property
+    def _drain_s(self) -> float:
+        return (self._config or Config()).server.drain_s
+
+    # HTTP and WebSocket
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application: serve it, or mount it inside another one."""
+        match scope["type"]:
+            case "lifespan":
+                await routes.serve_lifespan(self.lifespan, receive, send)
+            case "websocket":
+                await self.start()
+                await serve_websocket(scope, receive, send, self.websocket_routes, self.transport_options)
+            case "http":
+                await self.start()
+                await self._http(scope, receive, send)
+
+    # What the application asks for
+
+    async def publish(
+        self,
+        channel: str,
+        data: Any,
+        *,
+        tags: dict[str, str] | None = None,
+        exclude: Iterable[str] = (),
+        idempotency_key: str = "",
+    ) -> Position | None:
+        """Publishes to the channel on all nodes; its position, or None in a channel without history.
+
+        data: what JSON can say, or bytes as they are. exclude: ids of clients that don't get it. idempotency_key: the
+        same key within five minutes publishes once. Raises UnknownChannel, BadRequest, or what the engine raises.
+        """
+        draft = Draft(to_client(data), None, tags, frozenset(exclude), idempotency_key)
+        return (await (await self._node()).publish(channel, draft)).position
+
+    async def broadcast(
+        self,
+        channels: Iterable[str],
+        data: Any,
+        *,
+        tags: dict[str, str] | None = None,
+        exclude: Iterable[str] = (),
+        idempotency_key: str = "",
+    ) -> list[Broadcasted]:
+        """Publishes the same to several channels; what came of each, in their order."""
+        results: list[Broadcasted] = []
+        excluded = frozenset(exclude)
+        for channel in channels:
+            try:
+                position = await self.publish(
+                    channel, data, tags=tags, exclude=excluded, idempotency_key=idempotency_key
+                )
+                results.append(Broadcasted(channel, position))
+            except RoomfulError as error:
+                results.append(Broadcasted(channel, error=error))
+        return results
+
+    async def subscribe(
+        self,
+        user: str,
+        channel: str,
+        *,
+        client: str = "",
+        info: Any = None,
+        data: Any = None,
+        expires_at: float | None = None,
+        recover_since: Position | None = None,
+    ) -> None:
+        """Subscribes a user's connections (or one of them) to a channel, wherever they are."""
+        node = await self._node()
+        node.namespaces.of(channel)
+        grant = Grant(to_client(info), to_client(data), expires_at, server_refresh=expires_at is not None)
+        await node.order(SubscribeOrder(user, channel, client, grant=grant, recover_since=recover_since))
+
+    async def unsubscribe(
+        self, user: str, channel: str, *, client: str = "", code: int = 2000, reason: str = "server unsubscribe"
+    ) -> None:
+        """Ends the subscriptions of a user's connections to a channel; to all channels for ""."""
+        await (await self._node()).order(UnsubscribeOrder(user, channel, client, code=code, reason=reason))
+
+    async def disconnect(
+        self,
+        user: str,
+        *,
+        client: str = "",
+        code: int = 3503,
+        reason: str = "force disconnect",
+        whitelist: Collection[str] = (),
+    ) -> None:
+        """Closes a user's connections (or one of them), except those whose client ids are in the whitelist."""
+        order = DisconnectOrder(user, client, code=code, reason=reason, whitelist=list(whitelist))
+        await (await self._node()).order(order)
+
+    async def refresh(
+        self,
+        user: str,
+        *,
+        client: str = "",
+        expired: bool = False,
+        expires_at: float | None = None,
+        info: Any = None,
+    ) -> None:
+        """Gives a user's connections a new expiry (None: never) and info; expired: closes them with 3005."""
+        new_info = None if info is None else to_client(info)
+        order = RefreshOrder(user, client, expired=expired, expires_at=expires_at, info=new_info)
+        await (await self._node()).order(order)
+
+    async def presence(self, channel: str) -> dict[str, ClientInfo]:
+        """Who is in the channel, by client id. Raises NotAvailable where presence isn't kept."""
+        return await (await self._node()).presence(channel)
+
+    async def presence_stats(self, channel: str) -> PresenceStatsResult:
+        """How many connections and users are in the channel. Raises NotAvailable where presence isn't kept."""
+        return PresenceStatsResult(*await (await self._node()).presence_counts(channel))
+
+    async def history(
+        self, channel: str, *, limit: int | None = 0, since: Position | None = None, reverse: bool = False
+    ) -> Page:
+        """Publications kept (limit 0: only the position; None: all) and the head. Raises NotAvailable without history.
+
+        Raises UnrecoverablePosition when `since` is of another epoch.
+        """
+        page = await (await self._node()).history(channel, HistoryFilter(limit, since, reverse))
+        if since is not None and since.epoch and since.epoch != page.head.epoch:
+            raise UnrecoverablePosition
+        return page
+
+    async def remove_history(self, channel: str) -> None:
+        """Drops a channel's publications; epoch and offset go on."""
+        await (await self._node()).remove_history(channel)
+
+    async def channels(self, pattern: str = "*") -> dict[str, int]:
+        """Channels that have subscribers, with how many; `*` and `?` in the pattern are wild."""
+        return (await self._node()).channels(pattern)
+
+    async def info(self) -> list[NodeInfo]:
+        """The nodes in figures."""
+        return [(await self._node()).info()]
+
+    async def _node(self) -> Node:
+        await self.start()
+        return self.live.node

@@ -1,0 +1,88 @@
+"""The table of URLs over HTTP, and the ASGI lifespan. WebSocket paths stand in `wiring.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from importlib.resources import files
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Send
+
+from roomful.server.wiring import ROOMS_PATH
+
+STATIC = files("roomful.server") / "static"
+"""The demo's bundle; `make setup` puts it there."""
+
+
+class Reported(Protocol):
+    """What the routes need of the application."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def dev(self) -> bool: ...
+
+
+def http_app(app: Reported) -> ASGIApp:
+    """Health, readiness, a word to whoever takes the WebSocket for a page, and under `--dev` the demo."""
+
+    async def health(_request: Request) -> Response:
+        return JSONResponse({})
+
+    async def ready(_request: Request) -> Response:
+        return JSONResponse({"ready": app.ready}, 200 if app.ready else 503)
+
+    async def websocket_only(_request: Request) -> Response:
+        message = "this is a WebSocket endpoint; connect to it with a Centrifuge client"
+        return error(426, 107, message, {"Upgrade": "websocket", "Connection": "Upgrade"})
+
+    async def missing(_request: Request, _error: Exception) -> Response:
+        return error(404, 104, "there is nothing here")
+
+    routes: list[BaseRoute] = [
+        Route("/health", health),
+        Route("/ready", ready),
+        Route(ROOMS_PATH, websocket_only),
+        Mount("/", _demo(app)),
+    ]
+    return Starlette(routes=routes, exception_handlers={404: missing})
+
+
+def error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as every HTTP endpoint answers it."""
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+def _demo(app: Reported) -> ASGIApp:
+    """The demo's files under `--dev`, else nothing. Whether it is `--dev` is known only when it is served."""
+    files_app = StaticFiles(directory=str(STATIC), html=True, check_dir=False)
+
+    async def demo(scope: dict[str, object], receive: Receive, send: Send) -> None:
+        if app.dev and STATIC.is_dir():
+            await files_app(scope, receive, send)
+        else:
+            await error(404, 104, "there is nothing here")(scope, receive, send)
+
+    return demo
+
+
+async def serve_lifespan(
+    lifespan: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
+) -> None:
+    """The ASGI lifespan protocol: start, wait, stop; a start that fails is told to the host in one sentence."""
+    await receive()
+    try:
+        async with lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as failure:
+        await send({"type": "lifespan.startup.failed", "message": str(failure)})
+        raise
+    await send({"type": "lifespan.shutdown.complete"})

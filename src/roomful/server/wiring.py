@@ -1,0 +1,126 @@
+"""Configuration → live objects. The only place that picks an engine by its name."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+
+import roomful
+from roomful.auth.tokens import TokenAuthenticator
+from roomful.engines.memory import MemoryEngine
+from roomful.engines.options import EngineOptions
+from roomful.model.channel import ChannelOptions, Right
+from roomful.model.errors import ConfigError
+from roomful.node.hooks import Hooks
+from roomful.node.namespaces import Namespaces
+from roomful.node.node import Node
+from roomful.node.stats import Stats
+from roomful.node.wheel import Wheel
+from roomful.seams.engine import Engine
+from roomful.seams.transport import Receiver, Request, Transport
+from roomful.server.config import Config
+from roomful.session.catch_up import read_page
+from roomful.session.dispatch import HANDLERS, ORDERS
+from roomful.session.refresh import on_expiry
+from roomful.session.session import Context, Session
+from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.wire.dialect import SUBPROTOCOLS, choose
+
+ROOMS_PATH = "/connection/websocket"
+
+DEV_OPTIONS = ChannelOptions(
+    history_size=100,
+    history_ttl_s=300.0,
+    recover=True,
+    presence=True,
+    join_leave=True,
+    subscribe="client",
+    publish=Right.CLIENT,
+    history=Right.CLIENT,
+    see_presence=Right.CLIENT,
+)
+"""What every namespace can do under `--dev`, beside what its own table says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The live objects of one server process."""
+
+    node: Node
+    context: Context
+    websocket_routes: tuple[WebSocketRoute, ...]
+    transport_options: TransportOptions
+
+
+def wire(
+    config: Config, *, dev: bool, hooks: Hooks, stats: Stats, more_routes: tuple[WebSocketRoute, ...] = ()
+) -> Live:
+    """Puts a server together; nothing runs yet. Raises ConfigError for an engine that isn't there."""
+    hooks.deadline_s = config.connection.hook_deadline_s
+    node = Node(
+        id=str(uuid.uuid4()),
+        version=f"Roomful {roomful.__version__}",
+        engine=_engine(config.engine),
+        namespaces=_namespaces(config, dev),
+        hooks=hooks,
+        stats=stats,
+        wheel=Wheel(),
+    )
+    context = Context(
+        node=node,
+        authenticator=TokenAuthenticator(config.tokens) if config.tokens.has_key else None,
+        options=config.connection,
+        limits=config.limits,
+        handlers=HANDLERS,
+        orders=ORDERS,
+        on_expiry=on_expiry,
+        read_page=read_page,
+        anonymous=config.tokens.anonymous,
+        insecure=dev,
+        new_id=lambda: str(uuid.uuid4()),
+        random=random.random,
+    )
+
+    def open_room(transport: Transport, request: Request) -> Receiver:
+        return Session(context, transport, choose(request.query, request.subprotocol, transport.framed), request)
+
+    rooms = WebSocketRoute(ROOMS_PATH, open_room, config.limits.message_max_bytes, SUBPROTOCOLS)
+    transport_options = TransportOptions(
+        allowed_origins=config.server.allowed_origins,
+        trusted_proxies=config.server.trusted_proxies,
+        loopback_origins=dev,
+    )
+    return Live(node, context, (rooms, *more_routes), transport_options)
+
+
+def _engine(options: EngineOptions) -> Engine:
+    if options.scheme == "memory":
+        return MemoryEngine(options)
+    raise ConfigError(f'engine.url: there is no engine {options.scheme!r}; this version has "memory://"')
+
+
+def _namespaces(config: Config, dev: bool) -> Namespaces:
+    if not dev:
+        return Namespaces(config.namespaces, config.limits.channel_max_bytes)
+    opened = {name: _opened(options) for name, options in config.namespaces.items()}
+    return Namespaces(opened, config.limits.channel_max_bytes, others=DEV_OPTIONS)
+
+
+def _opened(options: ChannelOptions) -> ChannelOptions:
+    """A configured namespace under `--dev`: its own shape, with every right and what `--dev` promises."""
+    keeps = options.has_history
+    return msgspec.structs.replace(
+        DEV_OPTIONS,
+        history_size=options.history_size if keeps else DEV_OPTIONS.history_size,
+        history_ttl_s=options.history_ttl_s if keeps else DEV_OPTIONS.history_ttl_s,
+        history_meta_ttl_s=options.history_meta_ttl_s,
+        recover=options.slow != "latest",
+        join_leave=options.join_leave or DEV_OPTIONS.join_leave,
+        exclude_self=options.exclude_self,
+        channel_regex=options.channel_regex,
+        data_format=options.data_format,
+        slow=options.slow,
+    )
