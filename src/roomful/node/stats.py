@@ -6,8 +6,9 @@ from __future__ import annotations
 class Stats:
     """What one node has counted since it started; only ever grows.
 
-    gaps: subscriptions that were told about a hole, by reason. disconnects: by code. fell_behind, caught_up: subscriptions that began and ended a
-    catch-up from the log because their client read too slowly or its recovery took more than a page.
+    gaps: subscriptions that were told about a hole, by reason. disconnects: by code. fell_behind, caught_up:
+    subscriptions that began and ended a catch-up from the log, because their client read too slowly or its recovery
+    took more than a page.
     replaced: frames of `latest` channels that a newer one took the place of.
     """
 

@@ -88,7 +88,7 @@ class Roomful:
         return add
 
     def configure(self, config: Config, *, dev: bool = False) -> None:
-        """Replaces the configuration; what `roomful serve` does with its flags. Raises ConfigError once it is running."""
+        """Replaces the configuration, as `roomful serve` does with its flags. Raises ConfigError once it is running."""
         if self._live is not None:
             raise ConfigError("the server is already running")
         self._config, self._dev = config, dev

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roomful.server.wiring import ROOMS_PATH
 
@@ -64,7 +64,7 @@ def _demo(app: Reported) -> ASGIApp:
     """The demo's files under `--dev`, else nothing. Whether it is `--dev` is known only when it is served."""
     files_app = StaticFiles(directory=str(STATIC), html=True, check_dir=False)
 
-    async def demo(scope: dict[str, object], receive: Receive, send: Send) -> None:
+    async def demo(scope: Scope, receive: Receive, send: Send) -> None:
         if app.dev and STATIC.is_dir():
             await files_app(scope, receive, send)
         else:

@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT for a Roomful that somebody else's server runs.
 
-Such a server tells a mounted application nothing of its end (no lifespan), and waits for streams to end by themselves. So
-we hear the signal first, let our clients go, and hand it on to whoever had it before.
+Such a server tells a mounted application nothing of its end (no lifespan), and waits for streams to end by themselves.
+So we hear the signal first, let our clients go, and hand it on to whoever had it before.
 """
 
 from __future__ import annotations
