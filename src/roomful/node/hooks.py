@@ -7,6 +7,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 from roomful.model.disconnects import Disconnect
@@ -31,6 +32,9 @@ from roomful.model.event import (
 from roomful.node.stats import Stats
 
 log = logging.getLogger("roomful.hooks")
+
+THREADS_MAX = 32
+"""Plain functions that run at once; the loop's own pool has 6 threads on two cores, which a few slow hooks would fill."""
 
 Hook = Callable[[Any], Any]
 HookT = TypeVar("HookT", bound=Callable[..., Any])
@@ -77,6 +81,7 @@ class Hooks:
         self._patterns: dict[type, list[Pattern]] = {}
         self._stats = stats
         self.deadline_s = deadline_s
+        self._threads: ThreadPoolExecutor | None = None
 
     def add(self, event: type, pattern: str | None, hook: Hook) -> None:
         """Raises ConfigError for an event that can't be hooked, a narrowing it doesn't have, or a second equal hook."""
@@ -150,7 +155,9 @@ class Hooks:
         loop = asyncio.get_running_loop()
         if found.is_async:
             return loop.create_task(_contained(found.hook(event)))
-        return loop.run_in_executor(None, _contained_call, found.hook, event)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS_MAX, "roomful-hook")
+        return loop.run_in_executor(self._threads, _contained_call, found.hook, event)
 
 
 class HookExit(Exception):
