@@ -34,7 +34,7 @@ from roomful.node.stats import Stats
 log = logging.getLogger("roomful.hooks")
 
 THREADS_MAX = 32
-"""Plain functions that run at once; the loop's own pool has 6 threads on two cores, which a few slow hooks would fill."""
+"""Plain functions that run at once; the loop's own pool has 6 on two cores, which a few slow hooks would fill."""
 
 Hook = Callable[[Any], Any]
 HookT = TypeVar("HookT", bound=Callable[..., Any])
