@@ -18,7 +18,7 @@ class TokenOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     jwks_url: http(s) address of a JSON Web Key Set with public keys; a token chooses one by its header `kid`.
     jwks_fresh_s: the set is fetched again after this; the old one stays in use while that fails.
     jwks_retry_s: it is never fetched more often than this, however many unknown `kid` come.
-    audience, issuer: `aud` has to be or contain the one, `iss` has to be the other; None: not looked at.
+    audience, issuer: when set, `aud` has to be or contain the one, and `iss` to be the other.
     user_claim: the claim that holds the user id.
     leeway_s: how far the signer's clock may be off.
     """

@@ -1,0 +1,95 @@
+"""A configuration in plain words, for `roomful check`: what is open to whom. Never shows a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from roomful.auth.options import TokenOptions
+from roomful.model.channel import DEFAULT_NAMESPACE, ChannelOptions, Right
+from roomful.server.config import Config, ServerOptions, without_password
+from roomful.server.config_check import warnings
+
+WHO = {
+    Right.NOBODY: "whom a token or a hook lets",
+    Right.SUBSCRIBER: "subscribers of the channel",
+    Right.USER: "every user",
+    Right.CLIENT: "everybody, anonymous too",
+}
+
+
+def explain(config: Config) -> str:
+    """Lines for people: addresses, doors, each namespace, and what is probably not meant."""
+    return "\n".join([*_server(config), "", *_namespaces(config), *_warnings(config)])
+
+
+def address(options: ServerOptions) -> str:
+    """Where it listens, as a URL or as the path of a socket."""
+    if options.uds is not None:
+        return f"unix:{options.uds}"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"{'https' if options.tls_cert else 'http'}://{host}:{options.port}"
+
+
+def _server(config: Config) -> Iterator[str]:
+    yield f"Listens on   {address(config.server)}"
+    yield f"Web pages    {', '.join(config.server.allowed_origins) or 'none (allowed_origins is empty)'}"
+    yield f"Tokens       {', '.join(_keys(config.tokens)) or 'no key, so none is accepted'}"
+    yield f"No token     {'may connect, anonymously' if config.tokens.anonymous else 'may connect if a hook says so'}"
+    yield f"API          {_count(len(config.api.keys), 'key') if config.api.keys else 'closed, no key is set'}"
+    yield f"Engine       {without_password(config.engine.url)}"
+
+
+def _keys(options: TokenOptions) -> Iterator[str]:
+    if options.hmac_secret:
+        yield "hmac_secret (HS256, HS384, HS512)"
+    if options.hmac_previous_secret:
+        yield "hmac_previous_secret"
+    if options.public_key:
+        yield "public_key"
+    if options.jwks_url:
+        yield f"keys of {without_password(options.jwks_url)}"
+
+
+def _namespaces(config: Config) -> Iterator[str]:
+    if not config.namespaces:
+        yield "No namespaces, so no channels."
+    for name, options in sorted(config.namespaces.items()):
+        example = "channels without a namespace" if name == DEFAULT_NAMESPACE else f"channels {name}:…"
+        yield f"[namespaces.{name}] {example}"
+        yield f"  subscribe    {WHO[Right(options.subscribe)]}"
+        yield f"  publish      {WHO[options.publish]}"
+        yield f"  history      {_history(options)}"
+        yield f"  presence     {_presence(options)}"
+        yield f"  slow client  {SLOW[options.slow_policy]}"
+
+
+SLOW = {
+    "resume": "reads from history what it missed, or is told of the gap",
+    "latest": "gets the newest publication of each key",
+    "close": "is disconnected",
+}
+
+
+def _history(options: ChannelOptions) -> str:
+    if not options.has_history:
+        return "none"
+    recovery = "recovery for all" if options.recover else "positions for all" if options.position else "on request"
+    kept = f"{options.history_size} publications, {options.history_ttl_s:g} s"
+    return f"{kept}; {recovery}; read by {WHO[options.history]}"
+
+
+def _presence(options: ChannelOptions) -> str:
+    told = {False: "", True: "; join and leave to whoever asks", "all": "; join and leave to all"}
+    kept = f"kept; seen by {WHO[options.see_presence]}" if options.presence else "not kept"
+    return kept + told[options.join_leave]
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    found = warnings(config)
+    if found:
+        yield ""
+        yield from (f"Warning: {warning}." for warning in found)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

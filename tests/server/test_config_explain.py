@@ -1,0 +1,79 @@
+"""What `roomful check` says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from roomful.auth.options import TokenOptions
+from roomful.model.channel import ChannelOptions, Right
+from roomful.server.config import ApiOptions, Config, ServerOptions
+from roomful.server.config_explain import address, explain
+from tests.server.test_config import FULL, SECRET
+
+
+def test_everything_that_matters_is_said() -> None:
+    config = Config(
+        server=ServerOptions(allowed_origins=("https://example.com",)),
+        tokens=TokenOptions(hmac_secret="x" * 32, anonymous=True),
+        api=ApiOptions(keys=("k" * 16,)),
+        namespaces={
+            "default": ChannelOptions(),
+            "chat": ChannelOptions(
+                history_size=100,
+                history_ttl_s=300,
+                recover=True,
+                presence=True,
+                join_leave="all",
+                subscribe="client",
+                publish=Right.SUBSCRIBER,
+            ),
+        },
+    )
+    assert explain(config).splitlines() == [
+        "Listens on   http://127.0.0.1:8000",
+        "Web pages    https://example.com",
+        "Tokens       hmac_secret (HS256, HS384, HS512)",
+        "No token     may connect, anonymously",
+        "API          1 key",
+        "Engine       memory://",
+        "",
+        "[namespaces.chat] channels chat:…",
+        "  subscribe    everybody, anonymous too",
+        "  publish      subscribers of the channel",
+        "  history      100 publications, 300 s; recovery for all; read by subscribers of the channel",
+        "  presence     kept; seen by subscribers of the channel; join and leave to all",
+        "  slow client  reads from history what it missed, or is told of the gap",
+        "[namespaces.default] channels without a namespace",
+        "  subscribe    whom a token or a hook lets",
+        "  publish      whom a token or a hook lets",
+        "  history      none",
+        "  presence     not kept",
+        "  slow client  is disconnected",
+    ]
+
+
+def test_nothing_configured_is_explained_with_warnings() -> None:
+    text = explain(Config())
+    assert "No namespaces, so no channels." in text
+    assert "no key, so none is accepted" in text
+    assert text.count("Warning: ") == 2
+
+
+def test_no_secret_is_shown() -> None:
+    assert SECRET not in explain(FULL)
+    assert "redis://***@127.0.0.1:6379/0" in explain(FULL)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"host": "::1", "port": 1}, "http://[::1]:1"),
+        ({"tls_cert": "c", "tls_key": "k"}, "https://127.0.0.1:8000"),
+        ({"uds": "/run/roomful.sock"}, "unix:/run/roomful.sock"),
+    ],
+)
+def test_the_address(options: dict[str, Any], shown: str) -> None:
+    assert address(ServerOptions(**options)) == shown
