@@ -31,7 +31,7 @@ export class View implements Listener {
     byId("now").hidden = status.kind !== "waiting";
     const live = ["connected", "recovered", "gap", "restarted"].includes(status.kind);
     byId("room").classList.toggle("stale", !live);
-    byId("members-title").textContent = live ? "Here now" : "Here when we last knew";
+    byId("members-title").textContent = live ? "Here now" : "Last seen here";
     if (status.kind === "waiting") {
       const show = (): void => {
         byId("countdown").textContent = ` in ${Math.max(0, Math.ceil((status.until - Date.now()) / 1000))} s`;
@@ -43,13 +43,16 @@ export class View implements Listener {
 
   message(message: Message): void {
     const row = this.row(message);
-    row.querySelector(".author")!.textContent = message.author.name;
-    row.style.setProperty("--hue", hue(message.author.name));
+    if (!row.classList.contains("own")) {
+      row.querySelector(".author")!.textContent = message.author.name;
+      row.style.setProperty("--hue", hue(message.author.name));
+    }
     this.place(row, message.order);
   }
 
   delivery(said: Said, delivery: Delivery): void {
     const isNew = !this.rows.has(said.id);
+    const follow = isNew || this.atNewest();
     const row = this.row(said);
     row.classList.add("own");
     row.dataset.delivery = delivery.state;
@@ -58,10 +61,8 @@ export class View implements Listener {
     if (delivery.state === "refused" || delivery.state === "unknown") {
       line.append(" ", button("Send again", () => this.again(said.id)));
     }
-    if (isNew) {
-      this.place(row, Infinity);
-      this.toNewest();
-    }
+    if (isNew) this.place(row, Infinity);
+    if (follow) this.toNewest();
   }
 
   note(order: number, text: string, lost = false): void {
@@ -145,11 +146,11 @@ function describe(status: Status): string {
   }
 }
 
-// One colour for one name, everywhere and always.
+// One colour for one name, everywhere and always. Steps of the golden angle keep names that look alike apart.
 function hue(name: string): string {
   let sum = 0;
-  for (const char of name) sum = (sum * 31 + char.codePointAt(0)!) % 360;
-  return String(sum);
+  for (const char of name) sum = (sum * 31 + char.codePointAt(0)!) % 9973;
+  return String(Math.round((sum * 137.508) % 360));
 }
 
 export function byId(id: string): HTMLElement {
