@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from roomful.model.command import Command
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
-from roomful.seams.dialect import Dialect
 from roomful.wire.centrifuge_json import CentrifugeJSON
 from roomful.wire.centrifuge_protobuf import CentrifugeProtobuf
 from roomful.wire.framing import websocket_frame
@@ -16,6 +16,8 @@ JSON_SUBPROTOCOL = "centrifuge-json"
 PROTOBUF_SUBPROTOCOL = "centrifuge-protobuf"
 SUBPROTOCOLS = (JSON_SUBPROTOCOL, PROTOBUF_SUBPROTOCOL)
 """What the server offers in the WebSocket handshake."""
+
+Codec: TypeAlias = CentrifugeJSON | CentrifugeProtobuf
 
 
 class Framed:
@@ -26,7 +28,7 @@ class Framed:
 
     __slots__ = ("_codec", "_frame", "_ping", "binary", "json", "name")
 
-    def __init__(self, codec: Dialect, frame: Callable[[bytes, bool], bytes]) -> None:
+    def __init__(self, codec: Codec, frame: Callable[[bytes, bool], bytes]) -> None:
         self.name = codec.name
         self.binary = codec.binary
         self.json = codec.json
@@ -50,13 +52,14 @@ class Framed:
         return b"".join(frames)
 
 
-JSON_BARE: Dialect = CentrifugeJSON()
-PROTOBUF_BARE: Dialect = CentrifugeProtobuf()
-JSON_FRAMED: Dialect = Framed(JSON_BARE, websocket_frame)
-PROTOBUF_FRAMED: Dialect = Framed(PROTOBUF_BARE, websocket_frame)
+# One of each for all connections: a hub encodes once for all subscribers whose dialect is the same object.
+JSON_BARE = CentrifugeJSON()
+PROTOBUF_BARE = CentrifugeProtobuf()
+JSON_FRAMED = Framed(JSON_BARE, websocket_frame)
+PROTOBUF_FRAMED = Framed(PROTOBUF_BARE, websocket_frame)
 
 
-def choose(query: dict[str, str], subprotocol: str, framed: bool) -> Dialect:
+def choose(query: dict[str, str], subprotocol: str, framed: bool) -> Codec | Framed:
     """The dialect of a WebSocket connection. Source: Centrifuge protocol, section 2.1.
 
     query: of the request. subprotocol: the negotiated one, "" for none. framed: see `seams.transport.Transport`.
