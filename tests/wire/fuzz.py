@@ -1,4 +1,4 @@
-"""Broken input: mutations of good messages, a fixed number in each test, or for as long as `ROOMFUL_FUZZ_SECONDS` says."""
+"""Broken input: mutants of good messages, a fixed number a test, or for as long as `ROOMFUL_FUZZ_SECONDS` says."""
 
 from __future__ import annotations
 
