@@ -1,4 +1,7 @@
-"""HOT The Centrifuge protocol in JSON. Source: Centrifuge protocol, sections 2.2, 2.3 and 3."""
+"""HOT The Centrifuge protocol in JSON. Source: Centrifuge protocol, sections 2.2, 2.3 and 3.
+
+Long because it is flat: one struct for each request, one function for each result and push, and a table over them.
+"""
 
 from __future__ import annotations
 
