@@ -1,0 +1,217 @@
+"""Whether a client may open a WebSocket here, and as what. Pure functions over the HTTP request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from roomful.model.errors import ConfigError
+from roomful.seams.transport import Endpoint, Request
+
+RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
+
+_Address: TypeAlias = IPv4Address | IPv6Address
+_Network: TypeAlias = IPv4Network | IPv6Network
+
+_FORBIDDEN, _NOT_FOUND, _BAD_REQUEST, _TRY_LATER = 103, 104, 107, 111  # codes of model/errors.py
+
+
+class WebSocketRoute(msgspec.Struct, frozen=True):
+    """Where an endpoint is reached. path: exactly this one. subprotocols: those that it knows."""
+
+    path: str
+    endpoint: Endpoint
+    max_message_bytes: int = 65_536
+    subprotocols: tuple[str, ...] = ()
+
+
+class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What all transports share.
+
+    allowed_origins: web pages that may connect; `*` in them stands for any text. Clients that send no `Origin`
+    always may. loopback_origins: pages of this machine may too, on any port.
+    trusted_proxies: addresses and networks whose `X-Forwarded-For` is believed.
+    close_timeout_s: how long a closing handshake, or a last write, may take before the connection is cut. RFC 6455
+    names no figure; most implementations wait between 5 and 10 s.
+    write_high_water_bytes, write_low_water_bytes: waiting in the socket's buffer when writing pauses and goes on;
+    the outbox above it holds the rest. asyncio's own defaults.
+    Raises ConfigError for a trusted proxy that is neither an address nor a network.
+    """
+
+    allowed_origins: tuple[str, ...] = ()
+    loopback_origins: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    close_timeout_s: float = 5.0
+    write_high_water_bytes: int = 65_536
+    write_low_water_bytes: int = 16_384
+
+    def __post_init__(self) -> None:
+        _networks(self.trusted_proxies)
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The client may come in. `request.subprotocol` is what the answer must echo, "" for none."""
+
+    route: WebSocketRoute
+    request: Request
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Answered over HTTP instead. code: what stands in the body, one of `model/errors.py`."""
+
+    status: int
+    code: int
+    message: str
+    extra_headers: dict[str, str] = {}
+    retry_after_s: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", **self.extra_headers}
+        return headers if self.retry_after_s is None else {**headers, "Retry-After": str(self.retry_after_s)}
+
+    @property
+    def body(self) -> bytes:
+        error: dict[str, object] = {"code": self.code, "message": self.message}
+        if self.retry_after_s is not None:
+            error["retry_after"] = self.retry_after_s
+        return msgspec.json.encode({"error": error})
+
+
+DRAINING = Refused(503, _TRY_LATER, "the server is about to stop", retry_after_s=1)
+
+
+def negotiate(
+    path: str,
+    query_string: bytes,
+    raw_headers: RawHeaders,
+    peer: str,
+    routes: Sequence[WebSocketRoute],
+    options: TransportOptions,
+) -> Accepted | Refused:
+    """Route, origin, subprotocol and client address of a handshake. path: decoded. peer: "" on a Unix socket."""
+    route = next((route for route in routes if route.path == path), None)
+    if route is None:
+        return Refused(404, _NOT_FOUND, "there is nothing here")
+    headers = read_headers(raw_headers)
+    if not origin_allowed(headers.get("origin"), options):
+        return Refused(403, _FORBIDDEN, "pages of this origin may not connect")
+    request = Request(
+        path=path,
+        query=dict(parse_qsl(query_string.decode("utf-8", "replace"), keep_blank_values=True)),
+        headers=headers,
+        address=client_address(peer, headers.get("x-forwarded-for", ""), options.trusted_proxies),
+        subprotocol=choose_subprotocol(headers.get("sec-websocket-protocol", ""), route.subprotocols),
+    )
+    return Accepted(route, request)
+
+
+def check_upgrade(method: str, headers: dict[str, str]) -> Refused | None:
+    """What is wrong with a handshake that asks for an upgrade to WebSocket. Source: RFC 6455 section 4.2.1."""
+    if method != "GET":
+        return Refused(405, _BAD_REQUEST, "a WebSocket is opened by GET", {"Allow": "GET"})
+    if headers.get("sec-websocket-version", "").strip() != "13":
+        return Refused(426, _BAD_REQUEST, "only WebSocket version 13 is spoken", {"Sec-WebSocket-Version": "13"})
+    if not re.fullmatch(r"[A-Za-z0-9+/]{22}==", headers.get("sec-websocket-key", "").strip()):
+        return Refused(400, _BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
+    return None
+
+
+def read_headers(raw: RawHeaders) -> dict[str, str]:
+    """By name; the values of a repeated one joined by commas, or semicolons where commas mean something else."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name in headers:
+            value = headers[name] + ("; " if name == "cookie" else ", ") + value
+        headers[name] = value
+    return headers
+
+
+def choose_subprotocol(offered: str, known: Sequence[str]) -> str:
+    """The first offered one that is known, "" for none. An empty header offers none (centrifuge-python sends one)."""
+    return next((name for part in offered.split(",") if (name := part.strip()) in known), "")
+
+
+def origin_allowed(origin: str | None, options: TransportOptions) -> bool:
+    """Whether a page of this origin may connect; None: the client is no page.
+
+    Source: Centrifuge protocol, section 18.
+    """
+    if origin is None:
+        return True
+    origin = origin.lower()
+    if options.loopback_origins and _is_loopback(origin):
+        return True
+    return any(_origin_pattern(pattern).fullmatch(origin) for pattern in options.allowed_origins)
+
+
+@lru_cache(maxsize=256)
+def _origin_pattern(pattern: str) -> re.Pattern[str]:
+    # Not fnmatch: "[::1]" in an origin is an address, not a set of characters.
+    return re.compile(".*".join(re.escape(part) for part in pattern.lower().split("*")))
+
+
+def _is_loopback(origin: str) -> bool:
+    try:
+        url = urlsplit(origin)
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        return False
+    if url.scheme not in ("http", "https") or url.username is not None or url.path or url.query or url.fragment:
+        return False
+    address = _parse_address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def client_address(peer: str, forwarded_for: str, trusted_proxies: tuple[str, ...]) -> str:
+    """The client's IP address: the last hop that isn't one of our own proxies; "" on a Unix socket.
+
+    peer: of the TCP connection. forwarded_for: X-Forwarded-For; only what trusted proxies have appended is believed.
+    """
+    address = _parse_address(peer)
+    if address is None:
+        return ""
+    networks = _networks(trusted_proxies)
+    for hop in reversed(forwarded_for.split(",")):
+        if not any(address in network for network in networks):
+            break
+        before = _parse_address(_without_port(hop.strip()))
+        if before is None:
+            break
+        address = before
+    return str(address)
+
+
+@lru_cache(maxsize=16)
+def _networks(trusted_proxies: tuple[str, ...]) -> tuple[_Network, ...]:
+    networks = []
+    for text in trusted_proxies:
+        try:
+            networks.append(ip_network(text, strict=False))
+        except ValueError:
+            raise ConfigError(f"server.trusted_proxies: {text!r} is neither an address nor a network") from None
+    return tuple(networks)
+
+
+def _parse_address(text: str) -> _Address | None:
+    """None for anything else. IPv4 in IPv6, as a socket for both has it, becomes IPv4."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies write the port too: "192.0.2.1:47011", "[2001:db8::1]:47011"."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop

@@ -1,0 +1,136 @@
+"""An upgraded connection goes from uvicorn to our own WebSocket protocol: one port for both.
+
+uvicorn takes any class as `ws=`. It makes an instance for each request that asks for an upgrade, and calls its
+`connection_made(transport)`, its `data_received` with the request spelled anew, and only then
+`transport.set_protocol(instance)`. That order isn't documented; tests/transports/test_uvicorn_bridge.py pins it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha1
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+from roomful.transports.negotiate import (
+    DRAINING,
+    Accepted,
+    Refused,
+    TransportOptions,
+    WebSocketRoute,
+    check_upgrade,
+    negotiate,
+    read_headers,
+)
+from roomful.transports.websocket import WebSocketConnection
+
+_STOPPING = (1012, "service restart")  # for connections that nobody has closed before
+_POLL_S = 0.02
+_KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+
+
+class Bridge:
+    """What to give uvicorn as `ws=`, and who came over it. draining: set it, and each handshake is answered by 503."""
+
+    def __init__(self, routes: Sequence[WebSocketRoute], options: TransportOptions) -> None:
+        self.routes = routes
+        self.options = options
+        self.draining = False
+        self.connections: set[WebSocketConnection] = set()
+
+    def __call__(self, **_: Any) -> asyncio.Protocol:
+        return _Handover(self)
+
+    def decide(self, head: bytes, peer: str) -> tuple[Accepted | Refused, dict[str, str]]:
+        """The verdict over a handshake, and its headers."""
+        method, target, raw_headers = _read_head(head)
+        headers = read_headers(raw_headers)
+        path, _, query = target.partition(b"?")
+        verdict: Accepted | Refused = DRAINING
+        if not self.draining:
+            text = unquote_to_bytes(path).decode("utf-8", "replace")
+            verdict = check_upgrade(method, headers) or negotiate(
+                text, query, raw_headers, peer, self.routes, self.options
+            )
+        return verdict, headers
+
+    async def shutdown(self, timeout_s: float) -> None:
+        """Closes what is open, waits for the closing handshakes, and cuts what is left after `timeout_s`."""
+        for connection in tuple(self.connections):
+            connection.close(*_STOPPING)
+        waited_s = 0.0
+        while self.connections and waited_s < timeout_s:
+            await asyncio.sleep(_POLL_S)
+            waited_s += _POLL_S
+        for connection in tuple(self.connections):
+            connection.abort()
+
+
+class _Handover(asyncio.Protocol):
+    """Stands in for one turn of the loop, until uvicorn has let go of the transport."""
+
+    __slots__ = ("_bridge", "_socket")
+
+    _socket: asyncio.Transport
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._socket.pause_reading()  # what comes now is for the next protocol
+        asyncio.get_running_loop().call_soon(self._hand_over, data)
+
+    def _hand_over(self, head: bytes) -> None:
+        socket = self._socket
+        if socket.is_closing():
+            return
+        verdict, headers = self._bridge.decide(head, _peer(socket))
+        if isinstance(verdict, Refused):
+            socket.write(_refusal(verdict))
+            socket.close()
+            return
+        route, request, bridge = verdict.route, verdict.request, self._bridge
+        connection = WebSocketConnection(socket, route.max_message_bytes, bridge.options, bridge.connections)
+        socket.set_protocol(connection)
+        socket.write(_acceptance(headers["sec-websocket-key"], request.subprotocol))
+        connection.open(route.endpoint, request)
+        socket.resume_reading()
+
+
+def _read_head(head: bytes) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
+    """Method, target and headers of a request as uvicorn spells it: names in lower case, nothing folded."""
+    request_line, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    method, target, _ = request_line.split(b" ", 2)
+    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+    return method.decode("latin-1"), target, headers
+
+
+def _peer(socket: asyncio.Transport) -> str:
+    """The IP address at the other end, "" on a Unix socket."""
+    name = socket.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def _acceptance(key: str, subprotocol: str) -> bytes:
+    accept = b64encode(sha1((key.strip() + _KEY_SUFFIX).encode()).digest()).decode()
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+    if subprotocol:
+        headers["Sec-WebSocket-Protocol"] = subprotocol
+    return _response_head(101, headers)
+
+
+def _refusal(refused: Refused) -> bytes:
+    body = refused.body
+    headers = {**refused.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    return _response_head(refused.status, headers) + body
+
+
+def _response_head(status: int, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
