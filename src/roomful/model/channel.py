@@ -82,7 +82,8 @@ class ChannelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     exclude_self: a client's publication isn't sent back to the connection that published it.
     user_limited: `dialog#42,43` may be subscribed by these users only.
     channel_regex: the part behind the namespace has to match it as a whole; without one it must be ASCII.
-    data_format: what clients may publish: "" non-empty, "json", "json_object", "binary" (also empty).
+    data_format: what may be published: "json", "json_object", or "binary" (anything, also nothing; only clients that
+    speak Protobuf can be in such a channel with others that publish no JSON).
     slow: what happens when a client reads too slowly for its outbox: "resume" (from the log), "latest" (newest for
     each key only; such a channel is never positioned), "close" (3008); None: resume with history, else close.
     """
@@ -101,7 +102,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     exclude_self: bool = False
     user_limited: bool = False
     channel_regex: str | None = None
-    data_format: Literal["", "json", "json_object", "binary"] = ""
+    data_format: Literal["json", "json_object", "binary"] = "json"
     slow: Literal["resume", "latest", "close"] | None = None
 
     @property

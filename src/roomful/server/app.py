@@ -21,10 +21,10 @@ from roomful.node.node import Node, NodeInfo
 from roomful.node.stats import Stats
 from roomful.server import routes
 from roomful.server.config import Config
-from roomful.server.config_sources import load
+from roomful.server.settings import load
 from roomful.server.signals import on_termination
 from roomful.server.wiring import Live, wire
-from roomful.session.payload import to_client
+from roomful.session.payload import check_payload, to_client
 from roomful.transports.asgi_websocket import serve_websocket
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 
@@ -94,6 +94,11 @@ class Roomful:
         self._config, self._dev = config, dev
 
     # Its life
+
+    @property
+    def config(self) -> Config | None:
+        """What it was given; None: it reads file and environment when it starts."""
+        return self._config
 
     @property
     def dev(self) -> bool:
@@ -211,8 +216,10 @@ class Roomful:
         data: what JSON can say, or bytes as they are. exclude: ids of clients that don't get it. idempotency_key: the
         same key within five minutes publishes once. Raises UnknownChannel, BadRequest, or what the engine raises.
         """
-        draft = Draft(to_client(data), None, tags, frozenset(exclude), idempotency_key)
-        return (await (await self._node()).publish(channel, draft)).position
+        node, payload = await self._node(), b"null" if data is None else to_client(data)
+        check_payload(payload, node.namespaces.of(channel).data_format)
+        draft = Draft(payload, None, tags, frozenset(exclude), idempotency_key)
+        return (await node.publish(channel, draft)).position
 
     async def broadcast(
         self,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from roomful.model import command as c
 from roomful.model.channel import ChannelOptions
 from roomful.model.disconnects import disconnect
-from roomful.model.errors import BadRequest, Forbidden, NotAvailable
+from roomful.model.errors import Forbidden, NotAvailable
 from roomful.model.event import PublishEvent, PublishReply
 from roomful.model.publication import Draft
 from roomful.model.reply import PublishResult
-from roomful.session.payload import from_client, to_client
+from roomful.session.payload import check_payload, from_client, to_client
 from roomful.session.session import Session
 
 PUBLISHED = PublishResult()
@@ -26,7 +24,8 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
     options = node.namespaces.of(channel)
     if command.type:
         raise NotAvailable("map channels aren't available")
-    check_data(command.data, options)
+    if not session.dialect.json or options.data_format == "json_object" or not command.data:
+        check_payload(command.data, options.data_format)  # else the dialect has found JSON already
     reply: PublishReply | None = None
     if node.hooks.has(PublishEvent):
         event = PublishEvent(session.client, session.user, channel, from_client(command.data), session.meta)
@@ -36,22 +35,6 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
         raise Forbidden
     await node.publish(channel, _draft(session, command, options, reply))
     return PUBLISHED
-
-
-def check_data(data: bytes, options: ChannelOptions) -> None:
-    """Raises BadRequest for a payload that the namespace doesn't take."""
-    data_format = options.data_format
-    if data_format == "binary":
-        return
-    if not data:
-        raise BadRequest("a publication needs data")
-    if data_format:
-        try:
-            value = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
-            raise BadRequest("the data isn't JSON") from None
-        if data_format == "json_object" and not isinstance(value, dict):
-            raise BadRequest("the data isn't a JSON object")
 
 
 def _draft(session: Session, command: c.Publish, options: ChannelOptions, reply: PublishReply | None) -> Draft:
