@@ -91,10 +91,11 @@ class MemoryTransport:
         if self.receiver is not None:
             self.receiver.on_writable()
 
-    async def arrival(self) -> None:
-        """Waits until something was written or it was closed."""
-        self._arrived.clear()
-        await self._arrived.wait()
+    async def arrival(self, seen: int) -> None:
+        """Waits until more than `seen` pieces have been written or it is closed."""
+        while len(self.written) <= seen and self.closed is None:
+            self._arrived.clear()
+            await self._arrived.wait()
 
 
 class Client:
@@ -163,7 +164,7 @@ class Client:
     async def closed(self) -> tuple[int, str]:
         """Code and reason with which the server closes."""
         while self.transport.closed is None:
-            await asyncio.wait_for(self.transport.arrival(), self._timeout_s)
+            await asyncio.wait_for(self.transport.arrival(len(self.transport.written)), self._timeout_s)
         return self.transport.closed
 
     async def settle(self) -> list[dict[str, Any]]:
@@ -203,7 +204,7 @@ class Client:
     async def _wait(self) -> None:
         if self.transport.closed is not None:
             raise Closed(*self.transport.closed)
-        await asyncio.wait_for(self.transport.arrival(), self._timeout_s)
+        await asyncio.wait_for(self.transport.arrival(self._read), self._timeout_s)
 
 
 def open_client(app: Roomful, *, headers: dict[str, str] | None = None, query: dict[str, str] | None = None) -> Client:
