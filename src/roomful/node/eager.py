@@ -7,7 +7,6 @@ task (about 4 µs and 1.5 KB each), no loop turn between question and answer.
 from __future__ import annotations
 
 import asyncio
-import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -25,7 +24,12 @@ def start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         waits_for = coroutine.send(None)
     except StopIteration:
         return None
-    task = asyncio.get_running_loop().create_task(_resume(coroutine, waits_for))
+    return later(_Stepped(coroutine, waits_for))
+
+
+def later(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Runs the coroutine from the next turn on, for what must not happen in the middle of the caller's."""
+    task = asyncio.get_running_loop().create_task(coroutine)
     _running.add(task)
     task.add_done_callback(_running.discard)
     return task
@@ -39,20 +43,32 @@ async def finished(timeout_s: float) -> None:
         await asyncio.wait(mine, timeout=max(0.0, timeout_s))
 
 
-@types.coroutine
-def _carry(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """Hands the task what the coroutine waits for, and back what comes of it."""
-    while True:
-        try:
-            try:
-                value = yield waits_for
-            except BaseException as error:
-                waits_for = coroutine.throw(error)
-            else:
-                waits_for = coroutine.send(value)
-        except StopIteration:
-            return
+_TAKEN = object()
 
 
-async def _resume(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
-    await _carry(coroutine, waits_for)
+class _Stepped(Coroutine[Any, Any, None]):
+    """A coroutine that was stepped once: its task is handed first what that step waits for.
+
+    Not a coroutine function around it: one that is cancelled before its first step never runs, and would leave the
+    stepped one hanging where it stands.
+    """
+
+    __slots__ = ("_coroutine", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def send(self, value: None) -> Any:
+        waits_for, self._waits_for = self._waits_for, _TAKEN
+        return self._coroutine.send(value) if waits_for is _TAKEN else waits_for
+
+    def throw(self, *error: Any) -> Any:
+        self._waits_for = _TAKEN
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._coroutine.__await__()
