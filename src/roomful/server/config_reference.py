@@ -48,7 +48,9 @@ subscribe = "user"
 publish = "subscriber"
 ```
 
-In Python the same tree is an object: `Roomful(Config(namespaces={"chat": ChannelOptions(presence=True)}))`.
+In Python the same tree is an object: `Roomful(Config(namespaces={"chat": ChannelOptions(presence=True)}))`. It stands
+for file and environment, which then aren't read; flags still override it.
+
 Units stand in the names: `_s` are seconds, `_bytes` bytes. Times may have fractions.
 """
 

@@ -55,13 +55,21 @@ def load(
     raw = _read(file) if file else {}
     for path, value, name in _variables(environ):
         reader.override(raw, path, value, name)
-    for path, value in flags.items():
-        reader.override(raw, path, value, f"--{path[-1].replace('_', '-')}")
-    config = reader.config(raw)
-    config = _with_absolute_paths(config, data_directory(data, environ))
-    reader.found += problems(config)
-    reader.complain()
-    return config
+    return reader.finish(raw, flags, data_directory(data, environ))
+
+
+def overlay(
+    config: Config,
+    flags: Mapping[KeyPath, object],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    data: Path | None = None,
+) -> Config:
+    """A configuration made in Python with flags on top, checked, with absolute paths. Raises ConfigError.
+
+    Such a one stands for file and environment, which aren't read.
+    """
+    return _Reader("Config").finish(msgspec.to_builtins(config), flags, data_directory(data, environ))
 
 
 def file_in_use(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -152,14 +160,18 @@ class _Reader:
         table[path[-1]] = value
         self._sources[path] = source
 
-    def config(self, raw: dict[str, Any]) -> Config:
-        """Raises ConfigError if anything doesn't fit."""
+    def finish(self, raw: dict[str, Any], flags: Mapping[KeyPath, object], data: Path) -> Config:
+        """The tree with flags on top, as a checked configuration. Raises ConfigError with all that was found."""
+        for path, value in flags.items():
+            self.override(raw, path, value, f"--{path[-1].replace('_', '-')}")
         config: Config = self._table(Config, raw, ())
-        self.complain()
+        self._complain()
+        config = _with_absolute_paths(config, data)
+        self.found += problems(config)
+        self._complain()
         return config
 
-    def complain(self) -> None:
-        """Raises ConfigError with all that was found, if anything."""
+    def _complain(self) -> None:
         if self.found:
             raise ConfigError("\n".join(f"{self._source(problem.path)}: {problem}" for problem in self.found))
 

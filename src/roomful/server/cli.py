@@ -1,0 +1,274 @@
+"""The command `roomful`. What the user got wrong is told in lines without a traceback, with exit status 1."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from roomful.auth.tokens import sign
+from roomful.model.errors import ConfigError, RoomfulError
+from roomful.server import config_check, config_explain, settings
+from roomful.server.app import Roomful
+from roomful.server.config import Config, ServerOptions
+
+log = logging.getLogger("roomful.server")
+
+EXTRAS = {"redis": "redis", "nats": "nats", "asyncpg": "postgres"}
+"""Library that an engine or a store may miss → the extra that brings it."""
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+app = typer.Typer(
+    name="roomful",
+    help="""Roomful: real-time rooms for Python.
+
+    \b
+    To begin:
+      roomful serve --dev
+    For real: write roomful.toml, then
+      roomful check
+      roomful token --user ann
+      roomful serve
+    """,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings; else ROOMFUL_CONFIG, else ./roomful.toml.")
+]
+DataDirectory = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where relative paths lie; else ROOMFUL_DATA, else ./roomful-data."),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. arguments: by default those of the process. Raises SystemExit."""
+    app(args=arguments, prog_name="roomful")
+
+
+@app.command()
+def serve(
+    target: Annotated[
+        str | None, typer.Argument(metavar="MODULE:APP", help="A Roomful with your hooks; else one without.")
+    ] = None,
+    dev: Annotated[bool, typer.Option("--dev", help="Open everything to everybody, on loopback only.")] = False,
+    config: ConfigFile = None,
+    data: DataDirectory = None,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where to listen.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="Port to listen on; 0: any free one.")] = None,
+    uds: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Unix socket to listen on, under --data unless absolute.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="How many processes serve.")] = None,
+    engine: Annotated[str | None, typer.Option(metavar="URL", help="Where servers meet.")] = None,
+) -> None:
+    """Serve clients until SIGTERM or Ctrl-C.
+
+    Settings come from a TOML file, then environment variables ROOMFUL_…, then these options; the last one wins.
+
+    \b
+    Try it, with everything open:
+      roomful serve --dev
+    With your hooks (in chat.py: app = Roomful()):
+      roomful serve chat:app --port 9000
+    As a service behind a proxy:
+      roomful serve --config /etc/roomful.toml --data /var/lib/roomful
+    """
+    from roomful.server import logs  # here, and in _run: other commands needn't wait for what only a server needs
+
+    logs.setup(console=dev or sys.stderr.isatty())
+    given: dict[settings.KeyPath, object] = {
+        ("server", "host"): host,
+        ("server", "port"): port,
+        ("server", "uds"): uds,
+        ("server", "workers"): workers,
+        ("engine", "url"): engine,
+    }
+    flags = {path: value for path, value in given.items() if value is not None}
+    with _mistakes_told():
+        served = load_app(target) if target else Roomful()
+        dev = dev or served.dev
+        chosen = _configuration(served, target, config, flags, data)
+        _look_over(chosen, dev)
+        served.configure(chosen, dev=dev)
+        _run(served, chosen.server)
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Option(metavar="ID", help='User id; "" for an anonymous user.')],
+    ttl: Annotated[
+        str, typer.Option(metavar="TIME", help='How long it is valid: 90s, 30m, 1h, 7d, 1h30m, or "never".')
+    ] = "1h",
+    channel: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make a subscription token, which grants this one channel.")
+    ] = None,
+    subscribe: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL", help="A channel to which the server subscribes the connection; may be repeated."
+        ),
+    ] = None,
+    info: Annotated[str | None, typer.Option(metavar="JSON", help="What others see beside the user id.")] = None,
+    config: ConfigFile = None,
+    data: DataDirectory = None,
+) -> None:
+    """Print a token, signed with [tokens] hmac_secret.
+
+    \b
+    For connecting as Ann, for an hour:
+      roomful token --user ann
+    For subscribing to one channel, whatever its namespace allows:
+      roomful token --user ann --channel '$chat:1' --ttl 10m
+    With a name for others to see, and a channel from the start:
+      roomful token --user ann --info '{"name": "Ann"}' --subscribe news
+    """
+    if channel and subscribe:
+        raise typer.BadParameter(
+            "goes with a connection, --channel with a single subscription", param_hint="--subscribe"
+        )
+    claims: dict[str, Any] = {}
+    if channel:
+        claims["channel"] = channel
+    if subscribe:
+        claims["subs"] = {name: {} for name in subscribe}
+    if info is not None:
+        claims["info"] = _json(info)
+    ttl_s = seconds(ttl)
+    with _mistakes_told(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `roomful check` tells of a short secret, in better words
+        options = settings.load(config, data=data).tokens
+        typer.echo(sign(options, claims, user=user, now=time.time(), ttl_s=ttl_s))
+
+
+@app.command()
+def check(config: ConfigFile = None, data: DataDirectory = None) -> None:
+    """Check the settings, and say what is open to whom.
+
+    They are read like the server reads them. The exit status is 1 if it couldn't run with them.
+
+    \b
+      roomful check
+      roomful check --config /etc/roomful.toml
+    """
+    with _mistakes_told():
+        file = settings.file_in_use(config)
+        sources = [str(file)] if file else []
+        typer.echo(f"Read from    {', '.join(sources + settings.variables_in_use()) or 'nowhere, all defaults'}")
+        typer.echo(config_explain.explain(settings.load(config, data=data)))
+        for stray in settings.stray_variables():
+            typer.echo(f"Warning: {stray}.")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"roomful {importlib.metadata.version('roomful')}")
+
+
+def load_app(target: str) -> Roomful:
+    """The Roomful that `module:name` means, the current directory being searched first.
+
+    Raises ConfigError when there is none; whatever the module itself raises passes, with its traceback.
+    """
+    name, _, attribute = target.partition(":")
+    if not all(part.isidentifier() for part in (*name.split("."), attribute)):
+        raise ConfigError(f"{target}: say module:name, such as chat:app for `app` in chat.py")
+    module = _module(name)
+    found = getattr(module, attribute, None)
+    if isinstance(found, Roomful):
+        return found
+    if found is not None:
+        kind = type(found).__name__
+        raise ConfigError(f"{target} is no Roomful but {kind}; what mounts a Roomful runs under a server of its own")
+    others = [f"{name}:{known}" for known, value in vars(module).items() if isinstance(value, Roomful)]
+    hint = f"; there is {', '.join(others)}" if others else ""
+    raise ConfigError(f"{target}: the module has no {attribute!r}{hint}")
+
+
+def seconds(text: str) -> float | None:
+    """A duration such as 90s or 1h30m in seconds; None for "never". Raises BadParameter."""
+    if text == "never":
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 30m, 1h, 7d", param_hint="--ttl")
+    return sum(float(number) * SECONDS[unit] for number, unit in parts)
+
+
+def _module(name: str) -> Any:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # it is there, and imports something that isn't
+        hint = "; leave out .py" if name.endswith(".py") else ""
+        raise ConfigError(f"there is no module {error.name!r}, neither in {Path.cwd()} nor installed{hint}") from None
+
+
+def _configuration(
+    served: Roomful, target: str | None, file: Path | None, flags: dict[settings.KeyPath, object], data: Path | None
+) -> Config:
+    if served.config is None:
+        return settings.load(file, flags=flags, data=data)
+    if file is not None:
+        raise ConfigError(f"{target} has a Config of its own, so --config {file} would not be read")
+    return settings.overlay(served.config, flags, data=data)
+
+
+def _look_over(config: Config, dev: bool) -> None:
+    """Refuses what must not be open, warns of what is weak. Raises ConfigError."""
+    if dev:
+        refused = config_check.dev_problems(config)
+        if refused:
+            raise ConfigError("\n".join(map(str, refused)))
+    for warning in settings.stray_variables() + ([] if dev else config_check.warnings(config)):
+        log.warning(warning)
+
+
+def _run(served: Roomful, options: ServerOptions) -> None:
+    from roomful.server.serve import serve as run
+
+    try:
+        run(served, options)
+    except RoomfulError as error:  # the engine's, in one sentence
+        raise ConfigError(str(error)) from error
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        raise ConfigError(f"{library} isn't installed: pip install 'roomful[{EXTRAS[library]}]'") from error
+
+
+@contextmanager
+def _mistakes_told() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"roomful: {line}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise typer.BadParameter(f"is no JSON: {error}", param_hint="--info") from None
