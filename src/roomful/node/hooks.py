@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -154,19 +154,20 @@ class Hooks:
         """A task of its own, or a thread for a plain function: a hook that blocks never stops the heartbeats."""
         loop = asyncio.get_running_loop()
         if found.is_async:
-            return loop.create_task(_contained(found.hook(event)))
+            return loop.create_task(_contained(found.hook, event))
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS_MAX, "roomful-hook")
         return loop.run_in_executor(self._threads, _contained_call, found.hook, event)
 
 
 class HookExit(Exception):
-    """A hook raised SystemExit, KeyboardInterrupt or the like; it must not end the server."""
+    """A hook raised SystemExit, KeyboardInterrupt or the like, which must not end the server, or StopIteration, which
+    no future can carry: its caller would wait for the deadline."""
 
 
-async def _contained(call: Awaitable[Any]) -> Any:
+async def _contained(hook: Hook, event: object) -> Any:
     try:
-        return await call
+        return await hook(event)
     except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:
@@ -176,9 +177,9 @@ async def _contained(call: Awaitable[Any]) -> Any:
 def _contained_call(hook: Hook, event: object) -> Any:
     try:
         return hook(event)
-    except Exception:
-        raise
     except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            raise
         raise HookExit(repr(error)) from error
 
 
