@@ -153,6 +153,7 @@ BAD_KEYS = {
         PRIVATE["P-256"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
         "private key",
     ),
+    "no marks": ("AAAA\nBBBB\n", "PEM form"),
     "nonsense": ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "PEM form"),
     "other curve": (pem(ec.generate_private_key(ec.SECP256K1())), "PEM form"),
 }

@@ -203,6 +203,14 @@ def test_check_tells_every_mistake_in_a_line(directory: Path) -> None:
     assert SECRET not in "\n".join(said.err)
 
 
+def test_check_knows_which_engines_there_are(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMFUL_ENGINE__URL", "carrier-pigeon://")
+    said = say("check")
+    assert said.status == 1
+    (line,) = said.err
+    assert line.startswith("roomful: engine.url: ")
+
+
 # serve: what it refuses
 
 
@@ -351,6 +359,16 @@ async def test_flags_reach_an_application_with_a_config_of_its_own() -> None:
         warning = json.loads(await serving.line_with("nobody can connect"))
         assert (warning["level"], warning["logger"]) == ("warning", "roomful.server")
         assert "127.0.0.1:" in await serving.line_with("http://")
+    finally:
+        status = await serving.stop()
+    assert status == 0
+
+
+async def test_a_relative_socket_lies_under_the_data_directory(directory: Path) -> None:
+    serving = await start("--uds", "run/x.sock", ROOMFUL_DATA="data")
+    try:
+        await serving.line_with(f"unix:{directory}/data/run/x.sock")
+        assert (directory / "data/run/x.sock").is_socket()
     finally:
         status = await serving.stop()
     assert status == 0

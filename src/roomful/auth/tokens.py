@@ -131,7 +131,8 @@ def _configured_keys(options: TokenOptions) -> list[_Key]:
 
 
 def _key_of_pem(pem_or_path: str) -> _Key:
-    pem = pem_or_path if "-----BEGIN" in pem_or_path else _read_pem(Path(pem_or_path))
+    is_text = "-----BEGIN" in pem_or_path or "\n" in pem_or_path
+    pem = pem_or_path if is_text else _read_pem(Path(pem_or_path))
     if "PRIVATE KEY-----" in pem:
         raise ConfigError("tokens.public_key holds a private key; give only the public one to a server")
     key = _public_key(pem)

@@ -19,9 +19,12 @@ import typer
 
 from roomful.auth.tokens import sign
 from roomful.model.errors import ConfigError, RoomfulError
+from roomful.node.hooks import Hooks
+from roomful.node.stats import Stats
 from roomful.server import config_check, config_explain, settings
 from roomful.server.app import Roomful
-from roomful.server.config import Config, ServerOptions
+from roomful.server.config import Config
+from roomful.server.wiring import wire
 
 log = logging.getLogger("roomful.server")
 
@@ -90,7 +93,9 @@ def serve(
     As a service behind a proxy:
       roomful serve --config /etc/roomful.toml --data /var/lib/roomful
     """
-    from roomful.server import logs  # here, and in _run: other commands needn't wait for what only a server needs
+    # Here, because other commands needn't wait for what only a server needs.
+    from roomful.server import logs
+    from roomful.server.serve import serve as run
 
     logs.setup(console=dev or sys.stderr.isatty())
     given: dict[settings.KeyPath, object] = {
@@ -107,7 +112,9 @@ def serve(
         chosen = _configuration(served, target, config, flags, data)
         _look_over(chosen, dev)
         served.configure(chosen, dev=dev)
-        _run(served, chosen.server)
+        _make_directory(chosen.server.uds, settings.data_directory(data))
+        with _engine_told():
+            run(served, chosen.server)
 
 
 @app.command()
@@ -170,8 +177,12 @@ def check(config: ConfigFile = None, data: DataDirectory = None) -> None:
     with _mistakes_told():
         file = settings.file_in_use(config)
         sources = [str(file)] if file else []
-        typer.echo(f"Read from    {', '.join(sources + settings.variables_in_use()) or 'nowhere, all defaults'}")
-        typer.echo(config_explain.explain(settings.load(config, data=data)))
+        sources += settings.variables_in_use()
+        typer.echo(f"Read from    {', '.join(sources) or 'nowhere, all defaults'}")
+        found = settings.load(config, data=data)
+        with _engine_told():
+            wire(found, dev=False, hooks=Hooks(Stats()), stats=Stats())  # raises for what only the live parts notice
+        typer.echo(config_explain.explain(found))
         for stray in settings.stray_variables():
             typer.echo(f"Warning: {stray}.")
 
@@ -243,12 +254,21 @@ def _look_over(config: Config, dev: bool) -> None:
         log.warning(warning)
 
 
-def _run(served: Roomful, options: ServerOptions) -> None:
-    from roomful.server.serve import serve as run
+def _make_directory(uds: str | None, data: Path) -> None:
+    """Makes the folder of a socket that lies under the data directory; others are the administrator's. ConfigError."""
+    if uds is not None and Path(uds).is_relative_to(data):
+        try:
+            Path(uds).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{Path(uds).parent}: {error.strerror}") from error
 
+
+@contextmanager
+def _engine_told() -> Iterator[None]:
+    """An engine that can't be reached, or whose library isn't there, is the administrator's to mend: ConfigError."""
     try:
-        run(served, options)
-    except RoomfulError as error:  # the engine's, in one sentence
+        yield
+    except RoomfulError as error:
         raise ConfigError(str(error)) from error
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
