@@ -1,17 +1,49 @@
 from __future__ import annotations
 
-import pytest
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Coroutine
+from itertools import count
+from typing import Any
 
-from roomful.engines.memory import MemoryEngine
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from roomful.engines.memory import TIDY_EACH_TICK, MemoryEngine, Streams, Usage
+from roomful.engines.options import EngineOptions
+from roomful.model.client import ClientInfo
+from roomful.model.errors import RoomfulError
+from roomful.model.order import DisconnectOrder
+from roomful.model.publication import Draft, HistoryFilter, Position, Publication, Retention
 from roomful.testing.clock import VirtualClock
-from roomful.testing.engine_contract import EngineContract, MakeEngine, PassTime
+from roomful.testing.engine_contract import (
+    ALL,
+    ANN,
+    KEEP,
+    NO_HISTORY,
+    TOP,
+    EngineContract,
+    EngineNode,
+    MakeEngine,
+    PassTime,
+    Recorder,
+    running,
+)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def engine(clock: VirtualClock) -> MemoryEngine:
+    return MemoryEngine(clock=clock)
 
 
 class TestMemoryEngine(EngineContract):
-    @pytest.fixture
-    def clock(self) -> VirtualClock:
-        return VirtualClock()
-
     @pytest.fixture
     def make_engine(self, clock: VirtualClock) -> MakeEngine:
         return lambda: MemoryEngine(clock=clock)
@@ -22,3 +54,303 @@ class TestMemoryEngine(EngineContract):
             clock.advance(seconds)
 
         return advance
+
+
+@pytest.fixture
+async def node(engine: MemoryEngine) -> AsyncIterator[EngineNode]:
+    async with running(engine) as node:
+        yield node
+
+
+def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that never suspends, as a session gets it."""
+    with pytest.raises(StopIteration) as end:
+        coroutine.send(None)
+    return end.value.value
+
+
+def test_nothing_ever_suspends(engine: MemoryEngine) -> None:
+    broker, presence = engine.broker, engine.presence
+    at_once(broker.subscribe("a"))
+    assert at_once(broker.publish("a", Draft(b"1", key="k"), KEEP)).position.offset == 1
+    at_once(broker.publish_join("a", ANN))
+    at_once(broker.publish_leave("a", ANN))
+    assert len(at_once(broker.history("a", ALL, KEEP)).publications) == 1
+    at_once(broker.remove_history("a"))
+    at_once(broker.unsubscribe("a"))
+    at_once(presence.add("a", ANN))
+    assert at_once(presence.counts("a")) == (1, 1)
+    assert at_once(presence.members("a")) == {"client-1": ANN}
+    at_once(presence.remove("a", "client-1"))
+    at_once(engine.control.send(DisconnectOrder("ann")))
+    checked = {"subscribe", "publish", "publish_join", "publish_leave", "history", "remove_history", "unsubscribe"}
+    assert checked == {name for name, _ in inspect.getmembers(broker, inspect.iscoroutinefunction)}
+
+
+async def test_a_publication_is_delivered_before_publish_returns(node: EngineNode) -> None:
+    await node.broker.subscribe("a")
+    at_once(node.broker.publish("a", Draft(b"1"), KEEP))
+    assert node.heard.of("a") == [Publication(b"1", 1)]
+
+
+class Reacting(Recorder):
+    """A sink with two listeners, the first of which answers each question from within the call that brings it."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        super().__init__()
+        self.engine = engine
+        self.seen: tuple[list[bytes], list[bytes]] = ([], [])
+
+    def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
+        super().on_publication(channel, publication, epoch)
+        self.seen[0].append(publication.data)
+        if publication.data.endswith(b"?"):
+            before = (len(self.joins), len(self.orders))
+            at_once(self.engine.broker.publish_join(channel, ANN))
+            position = at_once(self.engine.broker.publish(channel, Draft(publication.data[:-1]), KEEP)).position
+            at_once(self.engine.control.send(DisconnectOrder("ann")))
+            assert position.offset == publication.offset + 1
+            assert (len(self.joins), len(self.orders)) == before
+        self.seen[1].append(publication.data)
+
+
+async def test_an_answer_from_within_a_delivery_does_not_overtake_it(engine: MemoryEngine) -> None:
+    sink = Reacting(engine)
+    await engine.start(sink, "n")
+    await engine.broker.subscribe("a")
+    await engine.broker.publish("a", Draft(b"1??"), KEEP)
+    await engine.broker.publish("a", Draft(b"2?"), KEEP)
+    assert sink.seen[0] == sink.seen[1] == [b"1??", b"1?", b"1", b"2?", b"2"]
+    assert [p.offset for p in sink.of("a")] == [1, 2, 3, 4, 5]
+    assert (len(sink.joins), len(sink.orders)) == (3, 3)
+    await engine.stop()
+
+
+class Failing(Recorder):
+    def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
+        super().on_publication(channel, publication, epoch)
+        if len(self.publications) == 1:
+            raise RuntimeError("a sink never raises")
+
+
+async def test_a_sink_that_breaks_its_word_is_told_and_goes_on_hearing(engine: MemoryEngine) -> None:
+    sink = Failing()
+    await engine.start(sink, "n")
+    await engine.broker.subscribe("a")
+    with pytest.raises(RuntimeError):
+        await engine.broker.publish("a", Draft(b"1"), KEEP)
+    await engine.broker.publish("a", Draft(b"2"), KEEP)
+    assert [p.offset for p in sink.of("a")] == [1, 2]
+    await engine.stop()
+
+
+async def test_one_engine_has_one_node(engine: MemoryEngine, node: EngineNode) -> None:
+    with pytest.raises(RoomfulError, match="one node"):
+        await engine.start(Recorder(), "second")
+
+
+async def test_a_stopped_engine_is_deaf_and_empty_but_for_the_log(engine: MemoryEngine) -> None:
+    async with running(engine) as before:
+        await before.broker.subscribe("a")
+        await before.presence.add("a", ANN)
+    head = (await engine.broker.publish("a", Draft(b"1"), KEEP)).position
+    await engine.broker.publish_join("a", ANN)
+    await engine.control.send(DisconnectOrder("ann"))
+    assert (before.heard.publications, before.heard.joins, before.heard.orders) == ([], [], [])
+    async with running(engine) as after:
+        assert await after.presence.counts("a") == (0, 0)
+        assert (await after.broker.history("a", TOP, KEEP)).head == head
+        await after.broker.publish("a", Draft(b"2"), KEEP)
+        assert after.heard.publications == []
+
+
+async def test_each_engine_has_epochs_of_its_own() -> None:
+    heads = [(await MemoryEngine().broker.history("a", TOP, KEEP)).head for _ in range(100)]
+    assert len({head.epoch for head in heads}) == 100
+
+
+async def test_the_timer_frees_what_nobody_asks_for(clock: VirtualClock) -> None:
+    engine = MemoryEngine(clock=clock, tick_s=0.0)
+    async with asyncio.timeout(10.0), running(engine) as node:
+        for n in range(3 * TIDY_EACH_TICK):
+            await node.broker.publish(
+                f"chat:{n}", Draft(b"1", key="k", idempotency_ttl_s=5.0), Retention(10, 5.0, 20.0)
+            )
+        for passed, usage in (
+            (0.0, Usage(3 * TIDY_EACH_TICK, 0, 3 * TIDY_EACH_TICK, 0)),
+            (5.0, Usage(0, 3 * TIDY_EACH_TICK, 0, 0)),
+            (20.0, Usage(0, 0, 0, 0)),
+        ):
+            clock.advance(passed)
+            while engine.usage() != usage:  # noqa: ASYNC110  the timer has no event to wait for
+                await asyncio.sleep(0)
+
+
+async def test_stopping_stops_the_timer(clock: VirtualClock) -> None:
+    engine = MemoryEngine(clock=clock)
+    async with running(engine):
+        timer = engine._timer
+        assert timer is not None
+        assert not timer.cancelled()
+    assert timer.cancelled()
+
+
+@pytest.mark.parametrize("use", ["publish", "history", "publish with key"])
+async def test_nothing_grows_under_churn(engine: MemoryEngine, clock: VirtualClock, node: EngineNode, use: str) -> None:
+    """100,000 channels come and go, 100 a second, and no timer runs: the calls themselves keep up."""
+    keep, info = Retention(10, 5.0, 20.0), ClientInfo("ann", "client-1")
+    peak = Usage(0, 0, 0, 0)
+    for n in range(100_000):
+        channel = f"chat:{n}"
+        await node.broker.subscribe(channel)
+        await node.presence.add(channel, info)
+        if use == "history":
+            await node.broker.history(channel, TOP, keep)
+        else:
+            await node.broker.publish(channel, Draft(b"1", key=use[7:], idempotency_ttl_s=5.0), keep)
+        await node.presence.remove(channel, "client-1")
+        await node.broker.unsubscribe(channel)
+        clock.advance(0.01)
+        if n % 1000 == 999:
+            usage = engine.usage()
+            peak = Usage(*(max(pair) for pair in zip(_numbers(peak), _numbers(usage), strict=True)))
+    assert peak.channels <= 502
+    assert peak.idle_channels <= 2502
+    assert peak.keys <= 502
+    for _ in range(2):  # what is full becomes idle first
+        clock.advance(25.0)
+        while engine.broker.tidy(TIDY_EACH_TICK):
+            pass
+    assert engine.usage() == Usage(0, 0, 0, 0)
+    assert engine.broker._subscribed == set()
+    assert engine.broker.streams._full._heap == engine.broker.streams._idle._heap == []
+
+
+def _numbers(usage: Usage) -> tuple[int, int, int, int]:
+    return usage.channels, usage.idle_channels, usage.keys, usage.present
+
+
+async def test_a_busy_channel_has_one_deadline(engine: MemoryEngine, clock: VirtualClock) -> None:
+    for _ in range(1000):
+        await engine.broker.publish("a", Draft(b"1"), Retention(10, 5.0, 20.0))
+        clock.advance(0.1)
+    assert len(engine.broker.streams._full._heap) == 1
+    assert engine.usage() == Usage(1, 0, 0, 0)
+
+
+async def test_too_many_idle_channels_forget_the_longest_unused(clock: VirtualClock) -> None:
+    engine = MemoryEngine(EngineOptions(idle_channels_max=2), clock)
+    keep = Retention(10, 5.0, 1000.0)
+    heads = {name: (await engine.broker.publish(name, Draft(b"1"), keep)).position for name in "abc"}
+    clock.advance(5.0)
+    engine.broker.tidy(TIDY_EACH_TICK)
+    assert engine.usage() == Usage(0, 2, 0, 0)
+    for name, known in (("c", True), ("b", True), ("a", False)):
+        clock.advance(1.0)
+        head = (await engine.broker.history(name, TOP, keep)).head
+        assert (head == heads[name]) is known
+    # Asking for "a" began it anew and pushed out the one that nobody had asked for so long.
+    assert (await engine.broker.history("b", TOP, keep)).head == heads["b"]
+    assert (await engine.broker.history("c", TOP, keep)).head != heads["c"]
+
+
+async def test_a_short_lived_position_does_not_wait_behind_a_long_lived_one(
+    engine: MemoryEngine, clock: VirtualClock
+) -> None:
+    await engine.broker.history("long", TOP, Retention(10, 5.0, 1000.0))
+    await engine.broker.history("short", TOP, Retention(10, 5.0, 20.0))
+    await engine.broker.publish("shorter", Draft(b"1"), Retention(10, 5.0, 0.0))
+    clock.advance(20.0)
+    engine.broker.tidy(TIDY_EACH_TICK)
+    assert engine.usage() == Usage(0, 1, 0, 0)
+
+
+async def test_reading_an_idle_channel_leaves_nothing_behind(engine: MemoryEngine, clock: VirtualClock) -> None:
+    for _ in range(1000):
+        await engine.broker.history("a", TOP, KEEP)
+        clock.advance(1.0)
+    assert engine.usage() == Usage(0, 1, 0, 0)
+    assert len(engine.broker.streams._idle._heap) < 100
+
+
+async def test_forgetting_a_channel_without_publications_loses_nothing() -> None:
+    engine = MemoryEngine(EngineOptions(idle_channels_max=2))
+    heads = [(await engine.broker.history(name, TOP, KEEP)).head for name in "abcda"]
+    assert heads[0] == heads[4] == Position(heads[0].epoch, 0)
+
+
+async def test_too_many_keys_forget_the_next_to_end() -> None:
+    engine = MemoryEngine(EngineOptions(idempotency_keys_max=2))
+    for key in "abc":
+        await engine.broker.publish("a", Draft(b"1", key=key), NO_HISTORY)
+    assert engine.usage().keys == 2
+    assert (await engine.broker.publish("a", Draft(b"1", key="c"), NO_HISTORY)).repeated
+    assert not (await engine.broker.publish("a", Draft(b"1", key="a"), NO_HISTORY)).repeated
+
+
+class StreamsMachine(RuleBasedStateMachine):
+    """Whatever is forgotten, and when: a position never means two different publications."""
+
+    IDLE_MAX = 2
+    channels = st.sampled_from(["a", "b", "c", "d"])
+    keeps = st.builds(Retention, st.just(2), st.sampled_from([2.0, 8.0]), st.sampled_from([0.0, 4.0, 16.0]))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams = Streams(self.IDLE_MAX)
+        self.now = 1.0
+        self.payloads = count()
+        self.log: dict[tuple[str, str, int], bytes] = {}
+        self.last: dict[str, tuple[Position, float]] = {}
+        """By channel: the last head, and until when it must be remembered if others don't push it out."""
+
+    @rule(channel=channels, keep=keeps)
+    def publish(self, channel: str, keep: Retention) -> None:
+        data = b"%d" % next(self.payloads)
+        stream = self.streams.to_write(channel, keep, self.now)
+        publication = stream.append(Draft(data), keep, self.now)
+        place = (channel, stream.epoch, publication.offset)
+        assert place not in self.log
+        self.log[place] = data
+        self.last[channel] = (stream.head, self.now + keep.ttl_s)
+
+    @rule(channel=channels, keep=keeps)
+    def read(self, channel: str, keep: Retention) -> None:
+        page = self.streams.to_read(channel, keep, self.now).page(HistoryFilter(None), keep, self.now)
+        for publication in page.publications:
+            assert self.log[channel, page.head.epoch, publication.offset] == publication.data
+        known, until = self.last.get(channel, (page.head, 0.0))
+        if self.now < until:
+            assert page.head == known
+
+    @rule(channel=channels)
+    def remove(self, channel: str) -> None:
+        self.streams.remove(channel)
+        known, _ = self.last.get(channel, (Position("", 0), 0.0))
+        self.last[channel] = (known, 0.0)
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 5.0, 20.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(limit=st.integers(1, 3))
+    def tidy(self, limit: int) -> None:
+        if not self.streams.tidy(self.now, limit):
+            for agenda in (self.streams._full, self.streams._idle):
+                assert all(self.now < at for at, _ in agenda._streams.values())
+
+    @invariant()
+    def each_stream_will_be_looked_at(self) -> None:
+        for agenda in (self.streams._full, self.streams._idle):
+            assert {(at, channel) for channel, (at, _) in agenda._streams.items()} <= set(agenda._heap)
+
+    @invariant()
+    def idle_ones_are_few_and_empty(self) -> None:
+        idle = self.streams._idle._streams
+        assert len(idle) <= self.IDLE_MAX
+        assert not any(stream.held for _, stream in idle.values())
+        assert not idle.keys() & self.streams._full._streams.keys()
+
+
+TestStreamsMachine = StreamsMachine.TestCase
+StreamsMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -77,8 +77,8 @@ def recover(asked: Position, page: Page) -> Verdict:
     if asked.offset < head.offset:
         if not page.publications:
             return Verdict(head, Gap.EXPIRED)
-        first, last = page.publications[0].offset, page.publications[-1].offset
-        if first != asked.offset + 1 or last != asked.offset + len(page.publications):
+        # Offsets rise, so the last one tells whether any is missing at the beginning or between.
+        if page.publications[-1].offset != asked.offset + len(page.publications):
             return Verdict(head, Gap.TRIMMED)
     return Verdict(Position(head.epoch, asked.offset))
 

@@ -29,8 +29,9 @@ class Stream:
         self._expires_at = 0.0
         self._ends_at = 0.0
 
-    def __len__(self) -> int:
-        """How many publications are held, those included whose time is up but that nobody has dropped yet."""
+    @property
+    def held(self) -> int:
+        """How many publications it holds, those included whose time is up but that nobody has dropped yet."""
         return len(self._ring)
 
     @property
@@ -104,7 +105,7 @@ class Stream:
         first, last = self._start + begin, self._start + end
         if last <= count:
             return ring[first:last]
-        if first >= count:
+        if first > count:
             return ring[first - count : last - count]
         return ring[first:] + ring[: last - count]
 

@@ -264,14 +264,18 @@ class EngineContract:
         assert (page.publications, page.head.offset) == ([], 0)
 
     async def test_who_subscribes_and_then_reads_misses_nothing(self, node: EngineNode, channel: str) -> None:
+        under_way = asyncio.Event()
+
         async def publish() -> None:
             for n in range(1, 101):
                 await node.broker.publish(channel, Draft(str(n).encode()), KEEP)
+                if n == 20:
+                    under_way.set()
+                await asyncio.sleep(0)  # the memory engine never suspends
 
         async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as tasks:
             tasks.create_task(publish())
-            while not await node.offsets(channel, ALL):
-                await asyncio.sleep(0)
+            await under_way.wait()
             await node.broker.subscribe(channel)
             page = await node.broker.history(channel, ALL, KEEP)
             live = [(publication, epoch) for _, publication, epoch in node.heard.publications]
