@@ -216,6 +216,7 @@ async def test_tokens_choose_their_key(endpoint: Endpoint) -> None:
         {"kty": "EC", "crv": "P-256", "kid": "broken", "x": "AA", "y": "AA"},
         {"kty": ["EC"], "kid": ["broken"]},
         {"kid": "empty"},
+        {"kty": "RSA", "alg": "none", "kid": "none"},
         public(ED, "no id") | {"kid": 7},
     ]
     endpoint.body = json.dumps({"keys": entries}).encode()

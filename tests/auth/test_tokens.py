@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful.auth.options import TokenOptions
-from roomful.auth.tokens import TOKEN_MAX_BYTES, TokenAuthenticator, sign
+from roomful.auth.tokens import PUBLIC_ALGORITHMS, TOKEN_MAX_BYTES, TokenAuthenticator, _key_of_set, sign
 from roomful.model.errors import ConfigError, Expired, InvalidToken, TokenExpired
 from roomful.seams.authenticator import Authenticator
 
@@ -212,3 +212,18 @@ async def test_no_token_does_anything_else_than_pass_or_be_refused(token: str) -
             continue
         assert token.rstrip("=") in VALID
         assert said.user == "ann"
+
+
+MEMBERS = {
+    "kty": st.sampled_from(["RSA", "EC", "OKP", "oct", "", "XYZ"]),
+    "crv": st.sampled_from(["P-256", "P-384", "P-521", "secp256k1", "Ed25519", "Ed448", "X25519", ""]),
+    "alg": st.sampled_from(["RS256", "ES256", "ES256K", "EdDSA", "HS256", "PS256", "none", "RSA-OAEP"]),
+    "use": st.sampled_from(["sig", "enc"]),
+    **dict.fromkeys(["n", "e", "x", "y", "k", "d"], st.text("AQab-_=é", max_size=44) | st.none() | st.integers()),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=MEMBERS))
+def test_any_entry_of_a_key_set_is_a_key_or_passed_over(entry: dict[str, Any]) -> None:
+    key = _key_of_set(entry)
+    assert key is None or key.algorithms <= PUBLIC_ALGORITHMS

@@ -153,13 +153,13 @@ def _read_pem(path: Path) -> str:
 def _key_of_set(entry: dict[str, Any]) -> _Key | None:
     """One entry of a key set; None if it is of no use here: a secret, for encryption, of another kind, broken."""
     public = {name: value for name, value in entry.items() if name in PUBLIC_MEMBERS and isinstance(value, str)}
-    if public.get("kty") == "oct" or public.get("use", "sig") != "sig":
+    named = public.get("alg")
+    if public.get("kty") == "oct" or public.get("use", "sig") != "sig" or (named and named not in PUBLIC_ALGORITHMS):
         return None
     try:
         key = _public_key(jwt.PyJWK(public).key)
     except (jwt.PyJWTError, ValueError):
         return None
-    named = public.get("alg")
     return key and (_Key(key.material, key.algorithms & {named}) if named else key)
 
 
