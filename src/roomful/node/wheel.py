@@ -14,18 +14,24 @@ from typing import Protocol
 TICK_S = 0.1
 """Slots are this wide; a deadline is met at most this much late."""
 
+HORIZON_S = 60.0
+"""Who has a deadline further off is asked anew after this long: no slot holds for hours what was closed meanwhile."""
+
 
 class Timed(Protocol):
     wheel_slot: int
     """The wheel's own note: the slot it stands in, 0 for none."""
 
     def on_due(self, now: float) -> float | None:
-        """Does what is due; the time of the next deadline, None for none. Never raises."""
+        """Does what is due, which may be nothing; the time of the next deadline, None for none. Never raises."""
         ...
 
 
 class Wheel:
-    """Calls `on_due` at the time that was asked for. now: a monotonic clock in seconds, the event loop's by default."""
+    """Calls `on_due` at the time that was asked for, or earlier to ask anew.
+
+    now: a monotonic clock in seconds, the event loop's by default.
+    """
 
     __slots__ = ("_at", "_now", "_slots", "_timer", "_times")
 
@@ -43,7 +49,7 @@ class Wheel:
         """Makes `at` its next deadline, if it isn't due earlier already. None changes nothing."""
         if at is None:
             return
-        slot = int(at / TICK_S) + 1
+        slot = int(min(at, self.now() + HORIZON_S) / TICK_S) + 1
         if 0 < timed.wheel_slot <= slot:
             return  # it is asked earlier anyway, and then says when next
         timed.wheel_slot = slot
@@ -90,3 +96,7 @@ class Wheel:
     def _fire(self) -> None:
         self._timer = None
         self.advance()
+
+    def __len__(self) -> int:
+        """Who has a deadline; who was moved counts twice until its earlier one is over."""
+        return sum(map(len, self._slots.values()))
