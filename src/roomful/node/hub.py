@@ -19,8 +19,8 @@ class Subscriber(Protocol):
 
     def deliver(self, publication: Publication, epoch: str, frame: bytes) -> None: ...
 
-    def notice(self, frame: bytes, client: str) -> None:
-        """A join or a leave of that client."""
+    def notice(self, frame: bytes | None, client: str) -> None:
+        """A join or a leave of that client; None: this subscriber's encoding can't carry it."""
         ...
 
     def refuse(self) -> None:
@@ -71,7 +71,10 @@ class Hub:
     def notify(self, channel: str, push: JoinPush | LeavePush) -> None:
         """Gives a join or a leave to every subscriber that wants them."""
         for dialect, subscribers in tuple(self._audience.get(channel, {}).items()):
-            frame = dialect.push(push)
+            try:
+                frame = dialect.push(push)
+            except Unencodable:  # connection infos are the application's: they may be anything
+                frame = None
             for subscriber in tuple(subscribers):
                 subscriber.notice(frame, push.info.client)
 

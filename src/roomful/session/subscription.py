@@ -141,11 +141,13 @@ class Subscription:
         if not self._outbox.put(frame):
             self._overflow(offset)
 
-    def notice(self, frame: bytes, client: str) -> None:
-        """A join or a leave of `client` has come."""
+    def notice(self, frame: bytes | None, client: str) -> None:
+        """A join or a leave of `client` has come; None: this client's encoding can't carry it."""
         if not self.traits.notices:
             return
-        if self.phase is PENDING:
+        if frame is None:
+            self.refuse()
+        elif self.phase is PENDING:
             self._wait(Waiting(frame, client=client))
         elif self.phase is LATEST:
             if not self._outbox.put_latest((self.channel, "~" + client), frame):
@@ -159,7 +161,8 @@ class Subscription:
 
     def refuse(self) -> None:
         """Something was published that this client's encoding can't carry."""
-        self.holder.end_inappropriate()
+        if self.phase is not ENDED:
+            self.holder.end_inappropriate()
 
     def begin(self, position: Position, *, complete: bool) -> None:
         """The subscribe reply, which tells `position`, is queued: let live publications through.

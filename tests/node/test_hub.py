@@ -1,0 +1,156 @@
+"""Who gets what: each subscriber once, encoded once for each dialect, whatever happens in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomful.model.client import ClientInfo
+from roomful.model.publication import Publication
+from roomful.model.push import JoinPush, LeavePush
+from roomful.node.hub import Hub
+from roomful.wire.dialect import JSON_BARE, PROTOBUF_BARE
+
+ANN = ClientInfo("ann", "client-1")
+HELLO = Publication(b'"hello"', 1)
+BINARY = Publication(b"\xff\x00", 2)
+
+
+class Subscriber:
+    def __init__(self, reacts: Callable[[], None] = lambda: None) -> None:
+        self.got: list[tuple[Publication, str, bytes]] = []
+        self.noticed: list[tuple[bytes | None, str]] = []
+        self.refused = 0
+        self._reacts = reacts
+
+    def deliver(self, publication: Publication, epoch: str, frame: bytes) -> None:
+        self.got.append((publication, epoch, frame))
+        self._reacts()
+
+    def notice(self, frame: bytes | None, client: str) -> None:
+        self.noticed.append((frame, client))
+        self._reacts()
+
+    def refuse(self) -> None:
+        self.refused += 1
+        self._reacts()
+
+
+class Counting:
+    """A dialect that counts what it encodes."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def push(self, push: object) -> bytes:
+        self.encoded += 1
+        return b"frame %d" % self.encoded
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+def test_everybody_in_the_channel_gets_it_and_nobody_else(hub: Hub) -> None:
+    here, also_here, elsewhere = Subscriber(), Subscriber(), Subscriber()
+    hub.add("chat", JSON_BARE, here)
+    hub.add("chat", PROTOBUF_BARE, also_here)
+    hub.add("news", JSON_BARE, elsewhere)
+    hub.broadcast("chat", HELLO, "epoch")
+    assert [(p, e) for p, e, _ in here.got] == [(p, e) for p, e, _ in also_here.got] == [(HELLO, "epoch")]
+    assert here.got[0][2] != also_here.got[0][2]
+    assert elsewhere.got == []
+
+
+def test_it_is_encoded_once_for_each_dialect(hub: Hub) -> None:
+    one, other = Counting(), Counting()
+    subscribers = [Subscriber() for _ in range(10)]
+    for subscriber in subscribers[:6]:
+        hub.add("chat", one, subscriber)  # type: ignore[arg-type]
+    for subscriber in subscribers[6:]:
+        hub.add("chat", other, subscriber)  # type: ignore[arg-type]
+    hub.broadcast("chat", HELLO, "")
+    hub.notify("chat", JoinPush("chat", ANN))
+    assert (one.encoded, other.encoded) == (2, 2)
+    assert {frame for s in subscribers[:6] for _, _, frame in s.got} == {b"frame 1"}
+
+
+def test_nobody_is_added_twice(hub: Hub) -> None:
+    subscriber = Subscriber()
+    hub.add("chat", JSON_BARE, subscriber)
+    hub.add("chat", JSON_BARE, subscriber)
+    hub.broadcast("chat", HELLO, "")
+    assert len(subscriber.got) == 1
+    hub.remove("chat", JSON_BARE, subscriber)
+    assert "chat" not in hub
+
+
+def test_what_one_encoding_cant_carry_is_refused_there_and_delivered_elsewhere(hub: Hub) -> None:
+    speaks_json, speaks_protobuf = Subscriber(), Subscriber()
+    hub.add("chat", JSON_BARE, speaks_json)
+    hub.add("chat", PROTOBUF_BARE, speaks_protobuf)
+    hub.broadcast("chat", BINARY, "")
+    assert (speaks_json.refused, speaks_json.got) == (1, [])
+    assert len(speaks_protobuf.got) == 1
+
+
+@pytest.mark.parametrize("push", [JoinPush, LeavePush])
+def test_a_notice_that_an_encoding_cant_carry_is_none_there(hub: Hub, push: type[JoinPush | LeavePush]) -> None:
+    speaks_json, speaks_protobuf = Subscriber(), Subscriber()
+    hub.add("chat", JSON_BARE, speaks_json)
+    hub.add("chat", PROTOBUF_BARE, speaks_protobuf)
+    hub.notify("chat", push("chat", ClientInfo("ann", "client-1", conn_info=b"\xff")))
+    assert speaks_json.noticed == [(None, "client-1")]
+    assert speaks_protobuf.noticed[0][0] is not None
+
+
+@pytest.mark.parametrize("publication", [HELLO, BINARY], ids=["hello", "binary"])
+def test_subscribers_may_come_and_go_while_they_are_told(hub: Hub, publication: Publication) -> None:
+    """Whoever was there when it came gets it, also if another one's reaction has just removed him: he knows himself."""
+    late = Subscriber()
+
+    def clear_out() -> None:
+        for subscriber in subscribers:
+            hub.remove("chat", JSON_BARE, subscriber)
+        hub.add("chat", JSON_BARE, late)
+
+    subscribers = [Subscriber(clear_out) for _ in range(5)]
+    for subscriber in subscribers:
+        hub.add("chat", JSON_BARE, subscriber)
+    hub.broadcast("chat", publication, "")
+    assert all(len(s.got) + s.refused == 1 for s in subscribers)
+    assert (late.got, late.refused) == ([], 0)
+    assert hub.subscribers("chat") == 1
+
+
+def test_a_channel_without_anybody_is_quiet_and_takes_nothing(hub: Hub) -> None:
+    hub.broadcast("chat", HELLO, "")
+    hub.notify("chat", JoinPush("chat", ANN))
+    hub.remove("chat", JSON_BARE, Subscriber())
+    assert len(hub) == 0
+
+
+Change = tuple[bool, str, bool, int]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.booleans(), st.integers(0, 3))))
+def test_it_remembers_exactly_who_is_there(changes: list[Change]) -> None:
+    hub, model = Hub(), set[tuple[str, bool, int]]()
+    subscribers = [Subscriber() for _ in range(4)]
+    for adds, channel, binary, number in changes:
+        dialect = PROTOBUF_BARE if binary else JSON_BARE
+        if adds:
+            hub.add(channel, dialect, subscribers[number])
+            model.add((channel, binary, number))
+        else:
+            hub.remove(channel, dialect, subscribers[number])
+            model.discard((channel, binary, number))
+        counts = {name: sum(entry[0] == name for entry in model) for name in {entry[0] for entry in model}}
+        assert dict(hub.channels()) == counts
+        assert len(hub) == len(counts)
+        assert [hub.subscribers(name) for name in "abc"] == [counts.get(name, 0) for name in "abc"]
+        assert [name in hub for name in "abc"] == [name in counts for name in "abc"]
