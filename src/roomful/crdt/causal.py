@@ -106,6 +106,15 @@ class Context:
                 copy._bounds[replica] = bounds
         return copy
 
+    def __and__(self, other: Context) -> Context:
+        """The dots in both: of all replicas' contexts, what `collect` takes for stable. O(all ranges · log)."""
+        both = Context()
+        for replica, bounds in self._bounds.items():
+            common = _difference(bounds, _difference(bounds, other._bounds.get(replica, [])))
+            if common:
+                both._bounds[replica] = common
+        return both
+
     def copy(self) -> Context:
         """O(all ranges)."""
         copy = Context()

@@ -50,7 +50,11 @@ class ForeignReplica(CRDTError):
 
 
 class FutureClock(CRDTError):
-    """A stamp ahead of this clock. ahead_ms: by how much; limit_ms: how much is let through."""
+    """A stamp ahead of this clock. ahead_ms: by how much; limit_ms: how much is let through.
+
+    The writer corrects its clock (`HLC.correct`), writes again, and sends the refused delta with the new one merged
+    into it: what the refused write had replaced must still be said.
+    """
 
     def __init__(self, ahead_ms: int, limit_ms: int) -> None:
         super().__init__(f"stamped {ahead_ms} ms ahead of this clock, {limit_ms} ms are let through")
