@@ -33,7 +33,7 @@ async def serve_websocket(
     await receive()  # websocket.connect
     peer = scope["client"][0] if scope.get("client") else ""
     query_string = scope.get("query_string", b"")
-    verdict = negotiate(inner_path(scope), query_string, scope["headers"], peer, routes, options)
+    verdict = negotiate(inner_path(scope), query_string, _headers(scope), peer, routes, options)
     if isinstance(verdict, Refused):
         await _refuse(scope, send, verdict)
         return
@@ -47,6 +47,15 @@ def inner_path(scope: Scope) -> str:
     if prefix and path.startswith(f"{prefix}/"):
         return path[len(prefix) :]
     return path
+
+
+def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """With the subprotocols, which some servers (uvicorn with wsproto) take out."""
+    headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
+    offered = ", ".join(scope.get("subprotocols") or ()).encode()
+    if offered and not any(name == b"sec-websocket-protocol" for name, _ in headers):
+        headers.append((b"sec-websocket-protocol", offered))
+    return headers
 
 
 async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
