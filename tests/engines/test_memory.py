@@ -3,20 +3,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Coroutine
-from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from roomful.engines.memory import TIDY_EACH_TICK, MemoryEngine, Streams, Usage
+from roomful.engines.memory import TIDY_EACH_TICK, MemoryEngine, Usage
 from roomful.engines.options import EngineOptions
 from roomful.model.client import ClientInfo
 from roomful.model.errors import RoomfulError
 from roomful.model.order import DisconnectOrder
-from roomful.model.publication import Draft, HistoryFilter, Position, Publication, Retention
+from roomful.model.publication import Draft, Position, Publication, Retention
 from roomful.testing.clock import VirtualClock
 from roomful.testing.engine_contract import (
     ALL,
@@ -144,6 +140,27 @@ async def test_a_sink_that_breaks_its_word_is_told_and_goes_on_hearing(engine: M
     await engine.stop()
 
 
+class Leaving(Recorder):
+    """A sink that answers, and then stops the engine before the answer could come back."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        super().__init__()
+        self.engine = engine
+
+    def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
+        super().on_publication(channel, publication, epoch)
+        at_once(self.engine.broker.publish(channel, Draft(b"2"), KEEP))
+        at_once(self.engine.stop())
+
+
+async def test_after_stop_nothing_is_delivered(engine: MemoryEngine) -> None:
+    sink = Leaving(engine)
+    await engine.start(sink, "n")
+    await engine.broker.subscribe("a")
+    await engine.broker.publish("a", Draft(b"1"), KEEP)
+    assert [p.data for p in sink.of("a")] == [b"1"]
+
+
 async def test_one_engine_has_one_node(engine: MemoryEngine, node: EngineNode) -> None:
     with pytest.raises(RoomfulError, match="one node"):
         await engine.start(Recorder(), "second")
@@ -186,6 +203,17 @@ async def test_the_timer_frees_what_nobody_asks_for(clock: VirtualClock) -> None
                 await asyncio.sleep(0)
 
 
+async def test_a_tick_that_has_not_freed_all_keys_is_followed_by_the_next(
+    engine: MemoryEngine, clock: VirtualClock
+) -> None:
+    for n in range(TIDY_EACH_TICK + 1):
+        await engine.broker.publish("a", Draft(b"1", key=str(n)), NO_HISTORY)
+    assert not engine.broker.tidy(TIDY_EACH_TICK)
+    clock.advance(300.0)
+    assert engine.broker.tidy(TIDY_EACH_TICK)
+    assert not engine.broker.tidy(TIDY_EACH_TICK)
+
+
 async def test_stopping_stops_the_timer(clock: VirtualClock) -> None:
     engine = MemoryEngine(clock=clock)
     async with running(engine):
@@ -223,19 +251,10 @@ async def test_nothing_grows_under_churn(engine: MemoryEngine, clock: VirtualClo
             pass
     assert engine.usage() == Usage(0, 0, 0, 0)
     assert engine.broker._subscribed == set()
-    assert engine.broker.streams._full._heap == engine.broker.streams._idle._heap == []
 
 
 def _numbers(usage: Usage) -> tuple[int, int, int, int]:
     return usage.channels, usage.idle_channels, usage.keys, usage.present
-
-
-async def test_a_busy_channel_has_one_deadline(engine: MemoryEngine, clock: VirtualClock) -> None:
-    for _ in range(1000):
-        await engine.broker.publish("a", Draft(b"1"), Retention(10, 5.0, 20.0))
-        clock.advance(0.1)
-    assert len(engine.broker.streams._full._heap) == 1
-    assert engine.usage() == Usage(1, 0, 0, 0)
 
 
 async def test_too_many_idle_channels_forget_the_longest_unused(clock: VirtualClock) -> None:
@@ -254,25 +273,6 @@ async def test_too_many_idle_channels_forget_the_longest_unused(clock: VirtualCl
     assert (await engine.broker.history("c", TOP, keep)).head != heads["c"]
 
 
-async def test_a_short_lived_position_does_not_wait_behind_a_long_lived_one(
-    engine: MemoryEngine, clock: VirtualClock
-) -> None:
-    await engine.broker.history("long", TOP, Retention(10, 5.0, 1000.0))
-    await engine.broker.history("short", TOP, Retention(10, 5.0, 20.0))
-    await engine.broker.publish("shorter", Draft(b"1"), Retention(10, 5.0, 0.0))
-    clock.advance(20.0)
-    engine.broker.tidy(TIDY_EACH_TICK)
-    assert engine.usage() == Usage(0, 1, 0, 0)
-
-
-async def test_reading_an_idle_channel_leaves_nothing_behind(engine: MemoryEngine, clock: VirtualClock) -> None:
-    for _ in range(1000):
-        await engine.broker.history("a", TOP, KEEP)
-        clock.advance(1.0)
-    assert engine.usage() == Usage(0, 1, 0, 0)
-    assert len(engine.broker.streams._idle._heap) < 100
-
-
 async def test_forgetting_a_channel_without_publications_loses_nothing() -> None:
     engine = MemoryEngine(EngineOptions(idle_channels_max=2))
     heads = [(await engine.broker.history(name, TOP, KEEP)).head for name in "abcda"]
@@ -286,71 +286,3 @@ async def test_too_many_keys_forget_the_next_to_end() -> None:
     assert engine.usage().keys == 2
     assert (await engine.broker.publish("a", Draft(b"1", key="c"), NO_HISTORY)).repeated
     assert not (await engine.broker.publish("a", Draft(b"1", key="a"), NO_HISTORY)).repeated
-
-
-class StreamsMachine(RuleBasedStateMachine):
-    """Whatever is forgotten, and when: a position never means two different publications."""
-
-    IDLE_MAX = 2
-    channels = st.sampled_from(["a", "b", "c", "d"])
-    keeps = st.builds(Retention, st.just(2), st.sampled_from([2.0, 8.0]), st.sampled_from([0.0, 4.0, 16.0]))
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.streams = Streams(self.IDLE_MAX)
-        self.now = 1.0
-        self.payloads = count()
-        self.log: dict[tuple[str, str, int], bytes] = {}
-        self.last: dict[str, tuple[Position, float]] = {}
-        """By channel: the last head, and until when it must be remembered if others don't push it out."""
-
-    @rule(channel=channels, keep=keeps)
-    def publish(self, channel: str, keep: Retention) -> None:
-        data = b"%d" % next(self.payloads)
-        stream = self.streams.to_write(channel, keep, self.now)
-        publication = stream.append(Draft(data), keep, self.now)
-        place = (channel, stream.epoch, publication.offset)
-        assert place not in self.log
-        self.log[place] = data
-        self.last[channel] = (stream.head, self.now + keep.ttl_s)
-
-    @rule(channel=channels, keep=keeps)
-    def read(self, channel: str, keep: Retention) -> None:
-        page = self.streams.to_read(channel, keep, self.now).page(HistoryFilter(None), keep, self.now)
-        for publication in page.publications:
-            assert self.log[channel, page.head.epoch, publication.offset] == publication.data
-        known, until = self.last.get(channel, (page.head, 0.0))
-        if self.now < until:
-            assert page.head == known
-
-    @rule(channel=channels)
-    def remove(self, channel: str) -> None:
-        self.streams.remove(channel)
-        known, _ = self.last.get(channel, (Position("", 0), 0.0))
-        self.last[channel] = (known, 0.0)
-
-    @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 5.0, 20.0]))
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-
-    @rule(limit=st.integers(1, 3))
-    def tidy(self, limit: int) -> None:
-        if not self.streams.tidy(self.now, limit):
-            for agenda in (self.streams._full, self.streams._idle):
-                assert all(self.now < at for at, _ in agenda._streams.values())
-
-    @invariant()
-    def each_stream_will_be_looked_at(self) -> None:
-        for agenda in (self.streams._full, self.streams._idle):
-            assert {(at, channel) for channel, (at, _) in agenda._streams.items()} <= set(agenda._heap)
-
-    @invariant()
-    def idle_ones_are_few_and_empty(self) -> None:
-        idle = self.streams._idle._streams
-        assert len(idle) <= self.IDLE_MAX
-        assert not any(stream.held for _, stream in idle.values())
-        assert not idle.keys() & self.streams._full._streams.keys()
-
-
-TestStreamsMachine = StreamsMachine.TestCase
-StreamsMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

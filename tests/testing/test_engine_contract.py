@@ -269,5 +269,6 @@ async def test_a_recorder_waits_no_longer_than_it_may(monkeypatch: pytest.Monkey
 
 async def test_a_recorder_waits_for_what_arrives() -> None:
     heard = Recorder()
+    heard.on_leave("a", ClientInfo("ann", "client-1"))
     asyncio.get_running_loop().call_soon(heard.on_join, "a", ClientInfo("ann", "client-1"))
     await heard.until(lambda: len(heard.joins) == 1)
