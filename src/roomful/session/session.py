@@ -174,7 +174,7 @@ class Session:
         self.wheel_slot = 0
         node.stats.connections += 1
         node.connections.add(self)
-        self._ping_due = node.wheel.now() + context.options.stale_s
+        self._ping_due = node.wheel.now() + context.options.stale_s  # until it is connected, when it is closed
         node.wheel.schedule(self, self._ping_due)
 
     # What the transport calls
@@ -355,13 +355,10 @@ class Session:
         match self.state:
             case State.CLOSED:
                 return None
-            case State.OPENED:
+            case State.OPENED | State.REFUSED:
                 if now < self._ping_due:
                     return self._ping_due
-                self.end(*DISCONNECTS["stale"])
-                return None
-            case State.REFUSED:
-                self.end(*DISCONNECTS["closed"])
+                self.end(*DISCONNECTS["stale" if self.state is State.OPENED else "closed"])
                 return None
         if now >= self._pong_due:
             self.end(*DISCONNECTS["no_pong"])
@@ -389,6 +386,8 @@ class Session:
                     if self.state is State.CLOSED:
                         return
                     await self._handle(command)
+                    if self.state is State.REFUSED:
+                        return  # what was sent before the client could know is ignored, and no violation
                 commands, self._inbox = self._inbox, []
                 if self._inbox_bytes > self.context.limits.inbox_max_bytes:
                     self.transport.resume_reading()
@@ -423,7 +422,8 @@ class Session:
             self.reply(id, Failure(error.code, error.message, error.temporary))
         if isinstance(command, c.Connect) and self.state is State.OPENED:
             self.state = State.REFUSED
-            self._wheel.schedule(self, self._wheel.now() + REFUSED_CLOSE_S)
+            self._ping_due = self._wheel.now() + REFUSED_CLOSE_S
+            self._wheel.schedule(self, self._ping_due)
 
     def _on_pong_command(self) -> None:
         if self._pong_due == NEVER:
