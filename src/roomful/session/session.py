@@ -18,7 +18,7 @@ from typing import Any
 
 from roomful.model import command as c
 from roomful.model.client import ClientInfo
-from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
+from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect
 from roomful.model.errors import InternalError, RoomfulError, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent
 from roomful.model.order import Order
@@ -191,11 +191,13 @@ class Session:
             return
         if self._inbox is None:
             eager.start(self._work(commands))
-            return
-        self._inbox.extend(commands)
-        self._inbox_bytes += len(data)
-        if self._inbox_bytes > self.context.limits.inbox_max_bytes:
-            self.transport.pause_reading()
+        elif self.state is State.CONNECTED and len(commands) == 1 and type(commands[0]) is c.Pong:
+            self._take_pong()  # clients send it alone; what is under way may take longer than a pong
+        else:
+            self._inbox.extend(commands)
+            self._inbox_bytes += len(data)
+            if self._stopped_reading:
+                self.transport.pause_reading()
 
     def on_pong(self) -> None:
         if self._native_pings:
@@ -361,8 +363,10 @@ class Session:
                 self.end(*DISCONNECTS["stale" if self.state is State.OPENED else "closed"])
                 return None
         if now >= self._pong_due:
-            self.end(*DISCONNECTS["no_pong"])
-            return None
+            if not self._stopped_reading:
+                self.end(*DISCONNECTS["no_pong"])
+                return None
+            self._pong_due = now + self.context.options.pong_s  # it may lie in the socket that we don't read
         if now >= self._ping_due:
             self._ping(now)
         if now >= self._expiry_due:
@@ -377,6 +381,11 @@ class Session:
     def _wheel(self) -> Wheel:
         return self.context.node.wheel
 
+    @property
+    def _stopped_reading(self) -> bool:
+        """Too much waits for what is under way already."""
+        return self._inbox_bytes > self.context.limits.inbox_max_bytes
+
     async def _work(self, commands: list[c.Command]) -> None:
         """Commands one after the other, and whatever arrives meanwhile."""
         self._inbox = []
@@ -389,7 +398,7 @@ class Session:
                     if self.state is State.REFUSED:
                         return  # what was sent before the client could know is ignored, and no violation
                 commands, self._inbox = self._inbox, []
-                if self._inbox_bytes > self.context.limits.inbox_max_bytes:
+                if self._stopped_reading:
                     self.transport.resume_reading()
                 self._inbox_bytes = 0
         finally:
@@ -403,7 +412,7 @@ class Session:
         self.context.node.stats.commands += 1
         try:
             if kind is c.Pong:
-                self._on_pong_command()
+                self._take_pong()
                 return
             result = await self.context.handlers[kind](self, command)
             if result is not None:
@@ -425,9 +434,9 @@ class Session:
             self._ping_due = self._wheel.now() + REFUSED_CLOSE_S
             self._wheel.schedule(self, self._ping_due)
 
-    def _on_pong_command(self) -> None:
+    def _take_pong(self) -> None:
         if self._pong_due == NEVER:
-            raise disconnect("bad_request")  # one pong for each ping
+            self.end(*DISCONNECTS["bad_request"])  # one pong for each ping
         self._pong_due = NEVER
 
     def _ping(self, now: float) -> None:
