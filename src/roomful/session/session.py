@@ -243,13 +243,18 @@ class Session:
             self.end_slow()
 
     def push(self, push: Push) -> None:
-        """Queues a push outside any subscription, whatever the budget says: it tells the client what has happened."""
+        """Queues a push outside any subscription, beyond the budget if need be: it tells the client what has happened.
+
+        A client that doesn't read and has as much again of these waiting is ended with 3008.
+        """
         if self.state is State.CLOSED:
             return
         try:
             self.outbox.force(self.dialect.push(push))
         except Unencodable:
             self.end_inappropriate()
+        if self.transport.paused and self.outbox.bytes > 2 * self.outbox.max_bytes:
+            self.end_slow()
 
     def connected(self) -> None:
         """The connect reply is queued: pings begin, the first one after half to one interval."""
