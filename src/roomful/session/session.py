@@ -279,37 +279,33 @@ class Session:
         if leaving is not None:
             await asyncio.wait((leaving,))
 
-    async def leave(self, subscription: Subscription, code: int, reason: str) -> None:
-        """Takes an ended subscription out of hub, broker and presence, and tells who has to know."""
-        node, channel, traits = self.context.node, subscription.channel, subscription.traits
-        info = ClientInfo(self.user, self.client, self.conn_info, subscription.info)
-        try:
-            await node.unlisten(channel, self.dialect, subscription)
-            if channel not in self.subscriptions:  # else a newer one stands there under the same client id
-                if traits.present:
-                    await node.disappear(channel, self.client)
-                if traits.announced:
-                    await node.announce_leave(channel, info)
-        except RoomfulError as error:
-            log.warning("client %s left %r, but the engine didn't take it: %s", self.client, channel, error)
-        if node.hooks.has(UnsubscribeEvent):
-            event = UnsubscribeEvent(self.client, self.user, channel, code, reason, self.meta)
-            await node.hooks.tell(event, channel)
+    def leave(self, subscription: Subscription, code: int, reason: str) -> None:
+        """Ends a subscription that has begun; those who have to know are told. `left` waits for it."""
+        self.forget(subscription)
+        self._remember_leaving(subscription.channel, eager.start(self._leave(subscription, code, reason)))
 
     def drop(self, subscription: Subscription, code: int, reason: str) -> None:
-        """Ends a subscription from the server's side and tells the client."""
+        """Ends a subscription that has begun from the server's side; its client is told, too."""
         self.forget(subscription)
         self.push(UnsubscribePush(subscription.channel, code, reason))
-        # Later in this turn: a hub in the middle of a broadcast must not be led into another one.
-        asyncio.get_running_loop().call_soon(self._leave_apart, subscription, code, reason)
+        # Not at once: a hub in the middle of a broadcast must not be led into another one.
+        self._remember_leaving(subscription.channel, eager.later(self._leave(subscription, code, reason)))
 
     def forget(self, subscription: Subscription) -> None:
-        """Takes a subscription out of this session; the rest is `leave`."""
+        """Takes a subscription out of this session: nothing more comes from it."""
         subscription.phase = ENDED
-        self.subscriptions.pop(subscription.channel, None)
+        if self.subscriptions.get(subscription.channel) is subscription:
+            del self.subscriptions[subscription.channel]
         self.context.node.hub.remove(subscription.channel, self.dialect, subscription)
         if self._behind:
             self._behind.discard(subscription)
+
+    async def attempt(self, channel: str, step: Awaitable[None]) -> None:
+        """One step of leaving a channel; if the engine fails in it, the others are to be done all the same."""
+        try:
+            await step
+        except RoomfulError as error:
+            log.warning("client %s left %r, but the engine didn't take it: %s", self.client, channel, error)
 
     # What a subscription calls (session.subscription.Holder)
 
@@ -461,19 +457,32 @@ class Session:
         except Exception:
             log.exception("client %s could not carry out %r", self.client, type(order).__name__)
 
-    def _leave_apart(self, subscription: Subscription, code: int, reason: str) -> None:
-        task = eager.start(self.leave(subscription, code, reason))
+    def _remember_leaving(self, channel: str, task: asyncio.Task[None] | None) -> None:
         if task is None:
             return
-        channel = subscription.channel
         if self._leaving is None:
             self._leaving = {}
         self._leaving[channel] = task
-        task.add_done_callback(lambda done: self._has_left(channel, done))
+        task.add_done_callback(lambda _: self._leaving and self._leaving.pop(channel))
 
-    def _has_left(self, channel: str, task: asyncio.Task[None]) -> None:
-        if self._leaving and self._leaving.get(channel) is task:
-            del self._leaving[channel]
+    async def _leave(self, subscription: Subscription, code: int, reason: str) -> None:
+        await self._take_out(subscription)
+        await self._tell_left(subscription, code, reason)
+
+    async def _take_out(self, subscription: Subscription) -> None:
+        """Out of broker and presence; the others in the channel are told."""
+        node, channel, traits = self.context.node, subscription.channel, subscription.traits
+        await self.attempt(channel, node.unlisten(channel, self.dialect, subscription))
+        if traits.present:
+            await self.attempt(channel, node.disappear(channel, self.client))
+        if traits.announced:
+            await node.announce_leave(channel, ClientInfo(self.user, self.client, self.conn_info, subscription.info))
+
+    async def _tell_left(self, subscription: Subscription, code: int, reason: str) -> None:
+        hooks = self.context.node.hooks
+        if hooks.has(UnsubscribeEvent):
+            event = UnsubscribeEvent(self.client, self.user, subscription.channel, code, reason, self.meta)
+            await hooks.tell(event, subscription.channel)
 
     def _depart(self, code: int, reason: str) -> None:
         """The connection is over, whoever ended it: out of hub and directory at once, the rest a moment later."""
@@ -487,11 +496,13 @@ class Session:
         established = [s for s in self.subscriptions.values() if s.phase is not PENDING]
         for subscription in established:
             self.forget(subscription)
-        asyncio.get_running_loop().call_soon(eager.start, self._farewell(established, code, reason))
+        eager.later(self._farewell(established, code, reason))
 
     async def _farewell(self, subscriptions: list[Subscription], code: int, reason: str) -> None:
         for subscription in subscriptions:
-            await self.leave(subscription, *CONNECTION_CLOSED)
+            await self._take_out(subscription)
+        for subscription in subscriptions:  # a slow hook keeps nobody present
+            await self._tell_left(subscription, *CONNECTION_CLOSED)
         hooks = self.context.node.hooks
         if self.introduced and hooks.has(DisconnectEvent):
             await hooks.tell(DisconnectEvent(self.client, self.user, code, reason, self.meta))

@@ -21,7 +21,6 @@ from roomful.model.errors import (
     Forbidden,
     InvalidToken,
     LimitExceeded,
-    RoomfulError,
     TokenExpired,
     UnrecoverablePosition,
 )
@@ -31,7 +30,7 @@ from roomful.model.reply import SubscribeResult, UnsubscribeResult
 from roomful.rooms.recovery import recover
 from roomful.session.payload import from_client, to_client
 from roomful.session.session import CONNECTION_CLOSED, Session
-from roomful.session.subscription import PENDING, Subscription, Traits
+from roomful.session.subscription import ENDED, PENDING, Subscription, Traits
 
 log = logging.getLogger("roomful.session")
 
@@ -81,8 +80,8 @@ async def unsubscribe(session: Session, command: c.Unsubscribe) -> UnsubscribeRe
     if subscription.phase is PENDING:  # the server is just subscribing it
         subscription.ending = UNSUBSCRIBES["server"]
     else:
-        session.forget(subscription)
-        await session.leave(subscription, *CLIENT_UNSUBSCRIBED)
+        session.leave(subscription, *CLIENT_UNSUBSCRIBED)
+        await session.left(command.channel)
     return UnsubscribeResult()
 
 
@@ -165,8 +164,12 @@ async def enter(
 
     max_bytes: of recovered payloads; None: a page's worth. If it raises, nothing is left behind.
     """
-    await session.left(wanted.channel)
     node, channel = session.context.node, wanted.channel
+    await session.left(channel)
+    if channel in session.subscriptions:  # the server has just subscribed it
+        raise AlreadySubscribed
+    if session.closed:
+        raise disconnect("closed")
     subscription = Subscription(session, session.outbox, channel, _traits(session, wanted, options, grant, server_side))
     subscription.info = grant.info
     subscription.expires_at, subscription.server_refresh = grant.expires_at, grant.server_refresh
@@ -190,28 +193,26 @@ async def enter(
 
 async def withdraw(session: Session, subscription: Subscription) -> None:
     """Undoes `enter` for a subscription that never began: nobody was told of it, so nobody is told now."""
-    session.forget(subscription)
     node, channel = session.context.node, subscription.channel
     try:
         if subscription.traits.present:
-            await node.disappear(channel, session.client)
-        await node.unlisten(channel, session.dialect, subscription)
-    except RoomfulError as error:
-        log.warning("client %s could not be taken out of %r: %s", session.client, channel, error)
+            await session.attempt(channel, node.disappear(channel, session.client))
+        await session.attempt(channel, node.unlisten(channel, session.dialect, subscription))
+    finally:
+        session.forget(subscription)  # only now: until then no other subscription may take its place
 
 
 async def begin(session: Session, entry: Entry) -> None:
     """The reply is queued: live publications may follow, and the others hear of the join."""
     subscription, node = entry.subscription, session.context.node
     if session.closed:  # there was no room for the reply
-        session.forget(subscription)
-        await session.leave(subscription, *CONNECTION_CLOSED)
+        session.leave(subscription, *CONNECTION_CLOSED)
         return
     subscription.begin(entry.position, complete=entry.complete)
     watch(session, subscription)
     if subscription.traits.announced:
         await node.announce_join(subscription.channel, session.info_in(subscription.channel))
-    if subscription.ending is not None and subscription.channel in session.subscriptions:
+    if subscription.ending is not None and subscription.phase is not ENDED:
         session.drop(subscription, *subscription.ending)
 
 
