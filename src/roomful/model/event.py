@@ -164,7 +164,7 @@ class UnsubscribeEvent(msgspec.Struct, frozen=True):
 
 
 class DisconnectEvent(msgspec.Struct, frozen=True):
-    """A connection that had been let in is gone; exactly one for each."""
+    """A connection is gone, also one that was refused: exactly one for each that `ConnectEvent` was about."""
 
     client: str
     user: str

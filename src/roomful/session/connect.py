@@ -43,8 +43,17 @@ FOREIGN_PERSON = "~"
 
 async def connect(session: Session, command: c.Connect) -> None:
     """Answers, then lets the server-side subscriptions begin."""
-    credentials, data = await _identify(session, command)
-    _take_on(session, credentials)
+    known = await _by_token(session, command.token) if command.token else None
+    if session.closed:
+        return
+    session.user = known.user if known else ""
+    try:
+        credentials, data = await _identify(session, command, known)
+        _take_on(session, credentials, known)
+    finally:
+        session.introduce()
+    if session.closed:
+        return
     context = session.context
     node, most = context.node, context.limits.connections_per_user_max
     if session.user and most and len(node.directory.of_user(session.user)) >= most:
@@ -68,11 +77,9 @@ async def connect(session: Session, command: c.Connect) -> None:
         await begin(session, entry)
 
 
-async def _identify(session: Session, command: c.Connect) -> tuple[Credentials, bytes]:
+async def _identify(session: Session, command: c.Connect, known: Credentials | None) -> tuple[Credentials, bytes]:
     """Who it is, and what goes into the reply's `data`: token, then hook, then whether anonymous clients may come."""
     context = session.context
-    known = await _by_token(session, command.token) if command.token else None
-    session.introduced = True
     reply: ConnectReply | None = None
     if context.node.hooks.has(ConnectEvent):
         try:
@@ -153,11 +160,12 @@ def _claimed_name(data: bytes) -> bytes:
     return to_client({"name": name[:NAME_MAX]}) if isinstance(name, str) and name else b""
 
 
-def _take_on(session: Session, credentials: Credentials) -> None:
+def _take_on(session: Session, credentials: Credentials, known: Credentials | None) -> None:
+    """known: what the token alone says; its set of subscriptions is what a refresh may not change."""
     session.user = credentials.user
     session.conn_info = credentials.info
     session.expires_at = credentials.expires_at
-    session.token_subs = frozenset(credentials.subs)
+    session.token_subs = frozenset(known.subs) if known else frozenset()
     if credentials.meta:
         session.meta = credentials.meta
     if credentials.claims:

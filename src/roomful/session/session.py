@@ -114,9 +114,11 @@ class Session:
 
     __slots__ = (
         "_behind",
+        "_ended",
         "_expiry_due",
         "_inbox",
         "_inbox_bytes",
+        "_introduced",
         "_leaving",
         "_native_pings",
         "_ping_due",
@@ -127,7 +129,6 @@ class Session:
         "context",
         "dialect",
         "expires_at",
-        "introduced",
         "meta",
         "outbox",
         "request",
@@ -160,10 +161,10 @@ class Session:
         """Channels that its credentials named; a refresh with others needs a new connection."""
         self.server_refresh = False
         """A hook renews the connection, not the client."""
-        self.introduced = False
-        """The connect hook was asked about it, so the disconnect hook is told of its end."""
         self.subscriptions: dict[str, Subscription] = {}
         self.outbox = Outbox(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
+        self._introduced = False
+        self._ended = (0, "")
         self._behind: set[Subscription] | None = None
         self._leaving: dict[str, asyncio.Task[None]] | None = None
         self._inbox: list[c.Command] | None = None
@@ -255,6 +256,13 @@ class Session:
             self.end_inappropriate()
         if self.transport.paused and self.outbox.bytes > 2 * self.outbox.max_bytes:
             self.end_slow()
+
+    def introduce(self) -> None:
+        """The connect hook has had its say, whatever it was: the application is told of this connection's end, once,
+        and never before that."""
+        self._introduced = True
+        if self.state is State.CLOSED:
+            eager.later(self._tell_end())
 
     def connected(self) -> None:
         """The connect reply is queued: pings begin, the first one after half to one interval."""
@@ -489,6 +497,7 @@ class Session:
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
+        self._ended = (code, reason)
         self.context.node.stats.count_disconnect(code)
         self.context.node.connections.discard(self)
         self.context.node.directory.remove(self)
@@ -496,13 +505,17 @@ class Session:
         established = [s for s in self.subscriptions.values() if s.phase is not PENDING]
         for subscription in established:
             self.forget(subscription)
-        eager.later(self._farewell(established, code, reason))
+        eager.later(self._farewell(established, self._introduced))
 
-    async def _farewell(self, subscriptions: list[Subscription], code: int, reason: str) -> None:
+    async def _farewell(self, subscriptions: list[Subscription], introduced: bool) -> None:
         for subscription in subscriptions:
             await self._take_out(subscription)
         for subscription in subscriptions:  # a slow hook keeps nobody present
             await self._tell_left(subscription, *CONNECTION_CLOSED)
+        if introduced:
+            await self._tell_end()
+
+    async def _tell_end(self) -> None:
         hooks = self.context.node.hooks
-        if self.introduced and hooks.has(DisconnectEvent):
-            await hooks.tell(DisconnectEvent(self.client, self.user, code, reason, self.meta))
+        if hooks.has(DisconnectEvent):
+            await hooks.tell(DisconnectEvent(self.client, self.user, *self._ended, self.meta))
