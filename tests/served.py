@@ -4,6 +4,7 @@
     server = await served("shop:app", dev=False, config="…")    # a module of the test's folder, a roomful.toml
 
 The process works in the test's `tmp_path`. It is ended after the test; what it printed is shown when the test fails.
+Tests that share a server use `serve` and `stop` themselves.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LISTENING = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 
 class Server:
-    """A running `roomful serve`. port, url: where it listens. log: what it printed so far."""
+    """A running server process. port, url: where it listens. log: what it printed so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -46,7 +47,7 @@ class Server:
         """Fails with the log when the process ends or is silent instead of listening."""
         await asyncio.wait({self._listening, self._reader}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
         if not self._listening.done():
-            pytest.fail(f"roomful serve doesn't listen; it printed:\n{self.log}")
+            pytest.fail(f"the server doesn't listen; it printed:\n{self.log}")
         self.port = self._listening.result()
 
     async def stop(self) -> int:
@@ -81,25 +82,41 @@ class Serve(Protocol):
 async def served(tmp_path: Path) -> AsyncIterator[Serve]:
     servers: list[Server] = []
 
-    async def serve(app: str = "", *, dev: bool = True, config: str = "", options: tuple[str, ...] = ()) -> Server:
-        if config:
-            (tmp_path / "roomful.toml").write_text(config)
-        command = [Path(sys.executable).with_name("roomful"), "serve", "--port", "0", *options]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            *(["--dev"] if dev else []),
-            *([app] if app else []),
-            cwd=tmp_path,
-            env={name: value for name, value in os.environ.items() if not name.startswith("ROOMFUL_")},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        servers.append(Server(process))
-        await servers[-1].started()
+    async def start(app: str = "", *, dev: bool = True, config: str = "", options: tuple[str, ...] = ()) -> Server:
+        servers.append(await serve(tmp_path, app, dev=dev, config=config, options=options))
         return servers[-1]
 
-    yield serve
+    yield start
     for server in servers:
         await server.stop()
         print(f"--- roomful serve, process {server.pid}\n{server.log}")
+
+
+async def serve(
+    directory: Path, app: str = "", *, dev: bool = True, config: str = "", options: tuple[str, ...] = ()
+) -> Server:
+    """`roomful serve` in that directory, listening. For the other arguments see `Serve`."""
+    if config:
+        (directory / "roomful.toml").write_text(config)
+    roomful = str(Path(sys.executable).with_name("roomful"))
+    flags = [*options, *(["--dev"] if dev else []), *([app] if app else [])]
+    return await launch(directory, roomful, "serve", "--port", "0", *flags)
+
+
+async def launch(directory: Path, *command: str) -> Server:
+    """A server process in that directory, listening; it prints its URL like `roomful serve` and uvicorn do."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=directory,
+        env={name: value for name, value in os.environ.items() if not name.startswith("ROOMFUL_")},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    server = Server(process)
+    try:
+        await server.started()
+    except BaseException:
+        await server.stop()
+        raise
+    return server
