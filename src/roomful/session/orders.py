@@ -33,7 +33,9 @@ async def subscribe(session: Session, order: SubscribeOrder) -> None:
             wanted = c.Subscribe(
                 channel=channel, recover=True, recoverable=True, epoch=since.epoch, offset=since.offset
             )
-        entry = await enter(session, wanted, options, order.grant, server_side=True)
+        with session.arriving(channel) as arrival:
+            entry = await enter(session, wanted, options, order.grant, server_side=True)
+        entry.subscription.ending = arrival.ending
     except RoomfulError as error:
         log.warning("client %s could not be subscribed to %r: %s", session.client, channel, error)
         return
@@ -48,7 +50,10 @@ async def subscribe(session: Session, order: SubscribeOrder) -> None:
 
 
 async def unsubscribe(session: Session, order: UnsubscribeOrder) -> None:
-    """Ends one subscription, or all of them for an empty channel."""
+    """Ends one subscription, or all of them for an empty channel; those that are just being made end once they are."""
+    for arrival in session.arrivals:
+        if order.channel in ("", arrival.channel):
+            arrival.ending = (order.code, order.reason)
     channels = [order.channel] if order.channel else list(session.subscriptions)
     for channel in channels:
         subscription = session.subscriptions.get(channel)

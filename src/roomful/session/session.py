@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -33,7 +34,7 @@ from roomful.seams.dialect import Dialect
 from roomful.seams.transport import Request, Transport
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.outbox import Outbox
-from roomful.session.subscription import BEHIND, ENDED, PENDING, Subscription
+from roomful.session.subscription import BEHIND, ENDED, PENDING, Arrival, Subscription
 
 log = logging.getLogger("roomful.session")
 
@@ -123,6 +124,7 @@ class Session:
         "_native_pings",
         "_ping_due",
         "_pong_due",
+        "arrivals",
         "claims",
         "client",
         "conn_info",
@@ -158,10 +160,11 @@ class Session:
         self.expires_at: float | None = None
         """Seconds since 1970."""
         self.token_subs: frozenset[str] = frozenset()
-        """Channels that its credentials named; a refresh with others needs a new connection."""
+        """Channels that its token named; a refresh with others needs a new connection."""
         self.server_refresh = False
         """A hook renews the connection, not the client."""
         self.subscriptions: dict[str, Subscription] = {}
+        self.arrivals: tuple[Arrival, ...] = ()
         self.outbox = Outbox(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
         self._introduced = False
         self._ended = (0, "")
@@ -280,6 +283,16 @@ class Session:
         if due < self._expiry_due:
             self._expiry_due = due
             self._wheel.schedule(self, due)
+
+    @contextmanager
+    def arriving(self, channel: str) -> Iterator[Arrival]:
+        """Until the end of the block a subscription to the channel is about to exist."""
+        arrival = Arrival(channel)
+        self.arrivals += (arrival,)
+        try:
+            yield arrival
+        finally:
+            self.arrivals = tuple(other for other in self.arrivals if other is not arrival)
 
     async def left(self, channel: str) -> None:
         """Waits until an earlier subscription to the channel is gone from the engine."""

@@ -62,10 +62,12 @@ async def subscribe(session: Session, command: c.Subscribe) -> None:
     options = session.context.node.namespaces.of(channel)
     if command.type:
         raise Forbidden("the namespace isn't of that type")
-    grant = await authorize(session, channel, options, command.token, command.data)
-    if command.has_filter:
-        raise BadRequest("tags filters aren't allowed here")
-    entry = await enter(session, command, options, grant, server_side=False)
+    with session.arriving(channel) as arrival:
+        grant = await authorize(session, channel, options, command.token, command.data)
+        if command.has_filter:
+            raise BadRequest("tags filters aren't allowed here")
+        entry = await enter(session, command, options, grant, server_side=False)
+    entry.subscription.ending = arrival.ending
     session.reply(command.id, entry.result)
     await begin(session, entry)
 

@@ -70,6 +70,16 @@ class Holder(Protocol):
         ...
 
 
+class Arrival(msgspec.Struct, eq=False):
+    """A subscription that doesn't exist yet: somebody is asked about it, or an earlier one is still leaving.
+
+    ending: the server wants it to end as soon as it has begun.
+    """
+
+    channel: str
+    ending: tuple[int, str] | None = None
+
+
 class Waiting(msgspec.Struct, frozen=True):
     """A frame that waits for the subscribe reply. publication None: a notice about `client`."""
 
