@@ -55,19 +55,14 @@ async def connect(session: Session, command: c.Connect) -> None:
     if session.closed:
         return
     context = session.context
-    node, most = context.node, context.limits.connections_per_user_max
-    if session.user and most and len(node.directory.of_user(session.user)) >= most:
-        raise disconnect("connection_limit")
+    node = context.node
+    _check_user_limit(session)
     if credentials.expires_at is not None and credentials.expires_at <= node.wall_clock():
         raise Expired
     grants = await _server_side_grants(session, command, credentials)
     if len(grants) > context.limits.channels_max:
         raise disconnect("channel_limit")
     entries = await _enter_all(session, command, grants)
-    if session.closed:
-        for entry in entries:
-            await withdraw(session, entry.subscription)
-        return
     node.directory.add(session)
     session.reply(command.id, _result(session, data, entries))
     if not session.closed:
@@ -172,6 +167,12 @@ def _take_on(session: Session, credentials: Credentials, known: Credentials | No
         session.claims = credentials.claims
 
 
+def _check_user_limit(session: Session) -> None:
+    node, most = session.context.node, session.context.limits.connections_per_user_max
+    if session.user and most and len(node.directory.of_user(session.user)) >= most:
+        raise disconnect("connection_limit")
+
+
 async def _server_side_grants(session: Session, command: c.Connect, credentials: Credentials) -> dict[str, Grant]:
     """Channels that the server subscribes: of token and hook, the personal one, and those the client may ask for."""
     context = session.context
@@ -191,6 +192,8 @@ async def _server_side_grants(session: Session, command: c.Connect, credentials:
         try:
             grants[channel] = await authorize(session, channel, options, "", wanted.data)
         except RoomfulError as refusal:
+            if refusal.temporary:  # says nothing about the right; the client is to come again with all its channels
+                raise
             log.debug("client %s asked for %r in its connect and doesn't get it: %s", session.client, channel, refusal)
     return grants
 
@@ -216,6 +219,9 @@ async def _enter_all(session: Session, command: c.Connect, grants: dict[str, Gra
             entry = await enter(session, wanted, options, grant, server_side=True, max_bytes=left)
             entries.append(entry)
             left = max(0, left - sum(len(p.data) for p in entry.result.publications))
+        if session.closed:
+            raise disconnect("closed")
+        _check_user_limit(session)  # once more: others of the same user may have come in meanwhile
     except BaseException:
         for entry in entries:
             await withdraw(session, entry.subscription)
