@@ -344,6 +344,8 @@ class Session:
             self._behind = set()
         self._behind.add(subscription)
         self.outbox.on_room = self.read_on
+        if not self.outbox.bytes:  # then no flush is coming that would see that there is room
+            self.context.node.flusher.mark(self.outbox)
 
     def read_on(self) -> None:
         """Reads the next page for each subscription that is behind."""
