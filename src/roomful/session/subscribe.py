@@ -236,7 +236,8 @@ def _traits(session: Session, wanted: c.Subscribe, options: ChannelOptions, gran
     """Source: Centrifuge protocol, section 9.2."""
     override, user = grant.override, session.user
     insecure = session.context.insecure
-    latest = options.slow_policy == "latest"
+    slow = options.slow_policy
+    latest = slow == "latest"
     tracked = options.has_history and not latest
     reads_history = insecure or options.history.allows(user, subscribed=True)
     sees_presence = insecure or options.see_presence.allows(user, subscribed=True)
@@ -254,6 +255,7 @@ def _traits(session: Session, wanted: c.Subscribe, options: ChannelOptions, gran
         announced=announced,
         present=_either(override.presence, options.presence),
         latest=latest,
+        closes=slow == "close",
         server_side=server_side,
     )
     return _shared_traits.setdefault(traits, traits)

@@ -35,7 +35,7 @@ class Traits(msgspec.Struct, frozen=True):
 
     tracked: the channel has a stream, and we know which offset the client has. positioned, recoverable: what the client
     was told. notices: it gets joins and leaves. announced: its own join and leave are published. present: it stands in
-    presence. latest: the slow policy. server_side: we subscribed it, not the client.
+    presence. latest, closes: the slow policy. server_side: we subscribed it, not the client.
     """
 
     tracked: bool = False
@@ -45,6 +45,7 @@ class Traits(msgspec.Struct, frozen=True):
     announced: bool = False
     present: bool = False
     latest: bool = False
+    closes: bool = False
     server_side: bool = False
 
 
@@ -242,7 +243,7 @@ class Subscription:
 
     def _overflow(self, offset: int) -> None:
         """The frame of `offset` doesn't fit; 0: it isn't in the log."""
-        if not self.traits.tracked:
+        if not self.traits.tracked or self.traits.closes:
             self.holder.end_slow()
             return
         if offset:
