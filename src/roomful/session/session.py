@@ -372,6 +372,7 @@ class Session:
         """Closes the connection; what is queued goes out first, unless the client doesn't read."""
         if self.state is State.CLOSED:
             return
+        self.outbox.on_room = None  # else it would read on, and find a reason to end, and flush, and read on …
         if code not in UNFLUSHED:
             self.outbox.flush()
         self._depart(code, reason)
