@@ -21,7 +21,7 @@ log = logging.getLogger("roomful.session")
 async def read_page(session: Session, subscription: Subscription) -> None:
     """Queues what follows the subscription's position, as much as fits; live again, or 2500, when that's the end."""
     limits, node, channel = session.context.limits, session.context.node, subscription.channel
-    subscription.reading = True
+    subscription.reading, seen = True, subscription.seen
     wanted = HistoryFilter(limit=limits.recovery_max, since=subscription.position, max_bytes=limits.recovery_max_bytes)
     try:
         page = await node.history(channel, wanted)
@@ -35,8 +35,9 @@ async def read_page(session: Session, subscription: Subscription) -> None:
     if subscription.phase is not BEHIND:
         return
     verdict = recover(subscription.position, page)
-    if verdict.gap is not None:
-        session.lose(subscription, verdict.gap)
+    gap = Gap.EPOCH if page.head.offset < seen else verdict.gap  # shorter than we knew it: another life of the log
+    if gap is not None:
+        session.lose(subscription, gap)
         return
     queued = False
     for publication in page.publications:

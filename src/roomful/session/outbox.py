@@ -21,8 +21,8 @@ transport's buffer."""
 class Outbox:
     """What one connection is about to be sent, in order.
 
-    on_room: called once after a flush that leaves less than a quarter of `max_bytes` and a writable transport; set it
-    when something waits for room (catch-up). `latest`: frames by key that wait behind all others.
+    on_room: called once after a flush that leaves room; set it when something waits for that (catch-up). `latest`:
+    frames by key that wait behind all others.
     """
 
     __slots__ = (
@@ -49,6 +49,11 @@ class Outbox:
         self._latest_bytes = 0
         self.bytes = 0
         self.on_room: Callable[[], None] | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a catch-up may fill it: the client reads, and less than a quarter is taken."""
+        return self.bytes * 4 < self.max_bytes and not self._transport.paused
 
     def put(self, frame: bytes) -> bool:
         """Queues a frame for the end of this turn. False: it doesn't fit, and nothing has happened."""
@@ -100,7 +105,7 @@ class Outbox:
         if self._latest is not None and not self._frames and not self._transport.paused:
             waiting, self._latest, self._latest_bytes = list(self._latest.values()), None, 0
             self._write(waiting)
-        if self.on_room is not None and self.bytes * 4 < self.max_bytes and not self._transport.paused:
+        if self.on_room is not None and self.has_room:
             self.on_room()
 
     def clear(self) -> None:

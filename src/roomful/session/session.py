@@ -348,8 +348,10 @@ class Session:
             self.context.node.flusher.mark(self.outbox)
 
     def read_on(self) -> None:
-        """Reads the next page for each subscription that is behind."""
+        """Reads the next page for each subscription that is behind, as far as there is room."""
         for subscription in tuple(self._behind or ()):
+            if not self.outbox.has_room:
+                return
             if subscription.phase is not BEHIND:
                 self._behind.discard(subscription)  # type: ignore[union-attr]  # it can't be None in here
             elif not subscription.reading:

@@ -96,7 +96,6 @@ class Subscription:
     __slots__ = (
         "_missed_unlogged",
         "_outbox",
-        "_seen",
         "_waiting",
         "_waiting_bytes",
         "channel",
@@ -108,6 +107,7 @@ class Subscription:
         "offset",
         "phase",
         "reading",
+        "seen",
         "server_refresh",
         "traits",
     )
@@ -127,9 +127,10 @@ class Subscription:
         """Set while PENDING: the server wants it to end as soon as it has begun."""
         self.reading = False
         """A page of the log is being read for it."""
+        self.seen = 0
+        """The newest that has arrived live while it couldn't be sent: the log has it."""
         self._waiting: list[Waiting] | None = []
         self._waiting_bytes = 0
-        self._seen = 0
         self._missed_unlogged = False
 
     @property
@@ -196,7 +197,7 @@ class Subscription:
 
     def catch_up_with(self, head: Position) -> bool:
         """Whether the client has everything up to `head` and to whatever came live meanwhile; then it is live again."""
-        if self.offset < max(head.offset, self._seen):
+        if self.offset < max(head.offset, self.seen):
             return False
         if self._missed_unlogged:
             self.holder.lose(self, Gap.UNLOGGED)
@@ -219,7 +220,7 @@ class Subscription:
                 self._missed_unlogged = True
             elif epoch != self.epoch:
                 self.holder.lose(self, Gap.EPOCH)
-            self._seen = max(self._seen, publication.offset)
+            self.seen = max(self.seen, publication.offset)
         elif self.phase is LATEST:
             if self.holder.client in publication.exclude:
                 return
@@ -229,7 +230,7 @@ class Subscription:
     def _wait(self, item: Waiting) -> None:
         if self._waiting is None:
             offset = item.publication.offset if item.publication else 0
-            self._seen = max(self._seen, offset)
+            self.seen = max(self.seen, offset)
             self._missed_unlogged |= not offset
             return
         self._waiting_bytes += len(item.frame)
@@ -248,7 +249,7 @@ class Subscription:
             return
         if offset:
             self.offset = offset - 1
-            self._seen = offset
+            self.seen = offset
         else:
             self._missed_unlogged = True
         self._go_behind()
