@@ -6,17 +6,19 @@ Where a token granted it, the client brings a new one in time; where a hook gran
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 from roomful.model import command as c
-from roomful.model.disconnects import UNSUBSCRIBES, disconnect
+from roomful.model.disconnects import UNSUBSCRIBES, Disconnect, disconnect
 from roomful.model.errors import BadRequest, Forbidden, InvalidToken, RoomfulError, TokenExpired
 from roomful.model.event import RefreshEvent, RefreshReply, SubRefreshEvent, SubRefreshReply
 from roomful.model.reply import RefreshResult, SubRefreshResult
+from roomful.node import eager
 from roomful.seams.authenticator import SubscriptionClaims
 from roomful.session.payload import to_client
 from roomful.session.session import Session
 from roomful.session.subscribe import ttl, watch
-from roomful.session.subscription import Subscription
+from roomful.session.subscription import ENDED, PENDING, Subscription
 
 log = logging.getLogger("roomful.session")
 
@@ -95,82 +97,99 @@ def watch_connection(session: Session) -> None:
         session.watch_expiry(session.expires_at + grace)
 
 
-async def on_expiry(session: Session) -> None:
-    """Something has expired, or will: ends or renews what is over, and looks after the rest."""
+def on_expiry(session: Session) -> None:
+    """Something has expired, or will: ends what is over, asks hooks to renew, and looks after the rest."""
+    _check_connection(session)
+    for subscription in tuple(session.subscriptions.values()):
+        if subscription.phase not in (PENDING, ENDED):
+            _check_subscription(session, subscription)
+
+
+def _check_connection(session: Session) -> None:
+    expires_at = session.expires_at
+    if expires_at is None or session.closed:
+        return
+    now, grace = session.context.node.wall_clock(), session.context.options.expired_grace_s
+    if expires_at + grace <= now:
+        session.end(*disconnect("expired").args)
+    elif not session.server_refresh or now < expires_at:
+        watch_connection(session)
+    elif not session.renewing:
+        session.watch_expiry(expires_at + grace)
+        eager.start(_contained(session, _renew_connection(session)))
+
+
+async def _contained(session: Session, renewal: Awaitable[None]) -> None:
+    """A renewal that goes on by itself."""
     try:
-        await _check_connection(session)
-        for subscription in tuple(session.subscriptions.values()):
-            if session.closed:
-                return
-            await _check_subscription(session, subscription)
+        await renewal
+    except Disconnect as ending:
+        session.end(ending.code, ending.reason)
     except Exception:
         # Never open beyond its time: whatever went wrong here, the connection ends.
         log.exception("the expiry of client %s could not be handled", session.client)
         session.end(*disconnect("expired").args)
 
 
-async def _check_connection(session: Session) -> None:
-    if session.expires_at is None or session.closed:
-        return
-    now, grace = session.context.node.wall_clock(), session.context.options.expired_grace_s
-    if session.server_refresh and session.expires_at <= now < session.expires_at + grace:
-        await _renew_connection(session, now)
-    elif session.expires_at + grace <= now:
-        session.end(*disconnect("expired").args)
-    else:
-        watch_connection(session)
-
-
-async def _renew_connection(session: Session, now: float) -> None:
+async def _renew_connection(session: Session) -> None:
     """Asks the hook. No opinion or a refusal ends it; a hook that fails is asked again within the grace."""
-    event = RefreshEvent(session.client, session.user, session.meta)
+    node = session.context.node
+    session.renewing = True
     try:
-        reply: RefreshReply | None = await session.context.node.hooks.call(event)
+        reply: RefreshReply | None = await node.hooks.call(RefreshEvent(session.client, session.user, session.meta))
     except RoomfulError as error:
         if error.temporary:
-            session.watch_expiry(now + RETRY_S)
+            session.watch_expiry(node.wall_clock() + RETRY_S)
             return
         reply = None
-    if reply is None or (reply.expires_at is not None and reply.expires_at <= now):
+    finally:
+        session.renewing = False
+    if reply is None or (reply.expires_at is not None and reply.expires_at <= node.wall_clock()):
         session.end(*disconnect("expired").args)
         return
-    session.expires_at = reply.expires_at
     if reply.info is not None:
         session.conn_info = to_client(reply.info)
+    session.expires_at = reply.expires_at
     watch_connection(session)
 
 
-async def _check_subscription(session: Session, subscription: Subscription) -> None:
-    if subscription.expires_at is None:
+def _check_subscription(session: Session, subscription: Subscription) -> None:
+    """As for a connection."""
+    expires_at = subscription.expires_at
+    if expires_at is None:
         return
     now, grace = session.context.node.wall_clock(), session.context.options.expired_grace_s
-    if subscription.server_refresh and subscription.expires_at <= now < subscription.expires_at + grace:
-        await _renew_subscription(session, subscription, now)
-    elif subscription.expires_at + grace <= now:
+    if expires_at + grace <= now:
         _end_subscription(session, subscription)
-    else:
+    elif not subscription.server_refresh or now < expires_at:
         watch(session, subscription)
+    elif not subscription.renewing:
+        session.watch_expiry(expires_at + grace)
+        eager.start(_contained(session, _renew_subscription(session, subscription)))
 
 
-async def _renew_subscription(session: Session, subscription: Subscription, now: float) -> None:
+async def _renew_subscription(session: Session, subscription: Subscription) -> None:
     """As for a connection."""
-    channel = subscription.channel
+    node, channel = session.context.node, subscription.channel
     event = SubRefreshEvent(session.client, session.user, channel, session.meta)
+    subscription.renewing = True
     try:
-        reply: SubRefreshReply | None = await session.context.node.hooks.call(event, channel)
+        reply: SubRefreshReply | None = await node.hooks.call(event, channel)
     except RoomfulError as error:
         if error.temporary:
-            session.watch_expiry(now + RETRY_S)
+            session.watch_expiry(node.wall_clock() + RETRY_S)
             return
         reply = None
-    if session.subscriptions.get(channel) is not subscription:
-        return  # it ended while the hook was asked
-    if reply is None or (reply.expires_at is not None and reply.expires_at <= now):
+    finally:
+        subscription.renewing = False
+    if subscription.phase is ENDED:
+        return
+    if reply is None or (reply.expires_at is not None and reply.expires_at <= node.wall_clock()):
         _end_subscription(session, subscription)
         return
-    subscription.expires_at = reply.expires_at
     if reply.info is not None:
         subscription.info = to_client(reply.info)
+    subscription.expires_at = reply.expires_at
     watch(session, subscription)
 
 

@@ -102,7 +102,7 @@ class Context:
     limits: LimitOptions
     handlers: Mapping[type, Handler]
     orders: Mapping[type, OrderHandler]
-    on_expiry: Callable[[Session], Coroutine[Any, Any, None]]
+    on_expiry: Callable[[Session], None]
     read_page: Callable[[Session, Subscription], Coroutine[Any, Any, None]]
     anonymous: bool
     insecure: bool
@@ -133,6 +133,7 @@ class Session:
         "expires_at",
         "meta",
         "outbox",
+        "renewing",
         "request",
         "secret",
         "server_refresh",
@@ -163,6 +164,8 @@ class Session:
         """Channels that its token named; a refresh with others needs a new connection."""
         self.server_refresh = False
         """A hook renews the connection, not the client."""
+        self.renewing = False
+        """That hook is just being asked."""
         self.subscriptions: dict[str, Subscription] = {}
         self.arrivals: tuple[Arrival, ...] = ()
         self.outbox = Outbox(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
@@ -398,7 +401,7 @@ class Session:
             self._ping(now)
         if now >= self._expiry_due:
             self._expiry_due = NEVER
-            eager.start(self.context.on_expiry(self))
+            self.context.on_expiry(self)
         due = min(self._ping_due, self._pong_due, self._expiry_due)
         return due if due < NEVER else None
 

@@ -107,6 +107,7 @@ class Subscription:
         "offset",
         "phase",
         "reading",
+        "renewing",
         "seen",
         "server_refresh",
         "traits",
@@ -123,6 +124,8 @@ class Subscription:
         self.info = b""
         self.expires_at: float | None = None
         self.server_refresh = False
+        self.renewing = False
+        """The hook that renews it is just being asked."""
         self.ending: tuple[int, str] | None = None
         """Set while PENDING: the server wants it to end as soon as it has begun."""
         self.reading = False
