@@ -104,6 +104,7 @@ def _uvicorn(app: Any, uds: str, **more: Any) -> Iterator[Host]:
 def _bind(uds: str) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX if uds else socket.AF_INET, socket.SOCK_STREAM)
     bound.bind(uds or ("127.0.0.1", 0))
+    bound.listen()  # who connects before the server is ready waits
     return bound
 
 

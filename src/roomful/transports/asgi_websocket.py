@@ -101,7 +101,8 @@ class AsgiWebSocket:
                 receiver = self._receiver = route.endpoint(self, accepted.request)
                 await self._read(receiver, route.max_message_bytes)
         except TimeoutError:
-            log.debug("a closing handshake was not answered in time")
+            if not self._deadline.expired():
+                raise
         finally:
             self._open = False
             if self._sender is not None:
@@ -143,7 +144,7 @@ class AsgiWebSocket:
             await self._readable.wait()
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                self._ending = self._ending or (message.get("code") or 1005, message.get("reason") or "")
+                self._ending = self._ending or (int(message.get("code") or 1005), message.get("reason") or "")
                 return
             if not self._open:
                 continue
@@ -177,8 +178,9 @@ class AsgiWebSocket:
                     if self._open and self._receiver is not None:
                         self._receiver.on_writable()
             self._sender = None
-        except OSError:
-            # What ASGI's `send` raises when the client is gone. How it went, `receive` tells.
+        except (OSError, RuntimeError):
+            # OSError is what ASGI's `send` raises when the client is gone; uvicorn, when it has closed the connection
+            # for a violation, raises RuntimeError. How it went, `receive` tells.
             self._open = False
             self._backlog.clear()
             self._readable.set()
