@@ -1,13 +1,38 @@
 from __future__ import annotations
 
+import asyncio
+import queue
+import random
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-from roomful.testing.raw_websocket import Address
-from roomful.testing.transport_contract import ConformanceContract
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roomful.seams.transport import Request, Transport
+from roomful.testing.echo import open_echo
+from roomful.testing.raw_websocket import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Address,
+    RawWebSocket,
+    close_payload,
+    frame,
+)
+from roomful.testing.transport_contract import ConformanceContract, Endpoint, Probe
+from roomful.testing.websocket_cases import all_cases
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.uvicorn_bridge import Bridge
-from tests.transports.hosts import bridged
+from roomful.transports.websocket import WebSocketConnection
+from tests.transports.certificates import localhost_certificate
+from tests.transports.hosts import Host, bridged
 
 
 class TestWebSocketConnection(ConformanceContract):
@@ -16,3 +41,223 @@ class TestWebSocketConnection(ConformanceContract):
     def serving(cls, routes: Sequence[WebSocketRoute], options: TransportOptions) -> Iterator[Address]:
         with bridged(Bridge(routes, options)) as host:
             yield host.address
+
+
+class TestOverTls:
+    """What TLS changes: writing, half-closing, the end."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def certificate(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return localhost_certificate(tmp_path_factory.mktemp("tls"))
+
+    @pytest.fixture
+    def endpoint(self) -> Endpoint:
+        return Endpoint()
+
+    @pytest.fixture
+    def client(self, certificate: Path, endpoint: Endpoint) -> Iterator[RawWebSocket]:
+        bridge = Bridge([WebSocketRoute("/probe", endpoint)], TransportOptions(close_timeout_s=0.3))
+        trust = ssl.create_default_context(cafile=str(certificate))
+        with (
+            bridged(bridge, ssl_certfile=str(certificate)) as host,
+            RawWebSocket(host.address, tls=trust) as client,
+        ):
+            yield client.open("/probe")
+
+    def test_messages(self, client: RawWebSocket, endpoint: Endpoint) -> None:
+        probe = endpoint.opened()
+        client.send(frame(BINARY, b"*" * 60_000))
+        assert probe.heard() == ("message", b"*" * 60_000, True)
+        probe.send(b"#" * 500_000, binary=True)
+        assert client.receive() == (BINARY, b"#" * 500_000)
+        client.close()
+        assert probe.heard() == ("close", 1000, "")
+
+    def test_a_violation(self, client: RawWebSocket, endpoint: Endpoint) -> None:
+        client.send(frame(TEXT, b"\xff"))
+        assert client.receive_close()[0] == 1007
+        assert endpoint.opened().heard()[:2] == ("close", 1007)
+
+    def test_a_silent_client_is_not_waited_for(self, client: RawWebSocket, endpoint: Endpoint) -> None:
+        probe = endpoint.opened()
+        probe.do(lambda transport: transport.close(3012, "no pong"))
+        assert probe.heard() == ("close", 3012, "no pong")
+
+
+# One server for the rest
+
+ENDPOINT = Endpoint()
+MESSAGE_MAX_BYTES = 65_536
+
+
+class Connections(set[WebSocketConnection]):
+    """Those of the bridge, so that a test can wait until one is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: queue.Queue[WebSocketConnection] = queue.Queue()
+
+    def discard(self, connection: WebSocketConnection) -> None:
+        super().discard(connection)
+        self.gone.put(connection)
+
+    def wait_until_gone(self, transport: Transport) -> None:
+        while self.gone.get(timeout=10.0) is not transport:
+            pass
+
+
+@pytest.fixture(scope="module")
+def connections() -> Connections:
+    return Connections()
+
+
+@pytest.fixture(scope="module")
+def bridge(connections: Connections) -> Bridge:
+    routes = [WebSocketRoute("/echo", open_echo), WebSocketRoute("/probe", ENDPOINT, MESSAGE_MAX_BYTES)]
+    bridge = Bridge(routes, TransportOptions(close_timeout_s=0.5))
+    bridge.connections = connections
+    return bridge
+
+
+@pytest.fixture(scope="module")
+def host(bridge: Bridge) -> Iterator[Host]:
+    with bridged(bridge) as host:
+        yield host
+
+
+@pytest.fixture
+def client(host: Host) -> Iterator[RawWebSocket]:
+    with RawWebSocket(host.address) as client:
+        yield client
+
+
+def test_a_client_that_goes_on_sending_hears_1009(client: RawWebSocket) -> None:
+    """Not a reset: centrifuge-js stops at 1009, and comes back for ever after 1006."""
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+    client.send(frame(BINARY, b"*" * 2_000_000))
+    assert client.receive() == (CLOSE, close_payload(1009, b"message longer than 65536 bytes"))
+    client.receive_end()
+    assert probe.heard()[:2] == ("close", 1009)
+
+
+def test_pings_without_reading_cost_no_memory(client: RawWebSocket) -> None:
+    """While the client doesn't read, only the last ping is remembered; it is answered when the client reads again."""
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+    client.send(frame(TEXT, b"fill"))
+    probe.heard()
+    waiting = fill(probe)
+    client.send(b"".join(frame(PING, b"%d" % number) for number in range(5000)) + frame(TEXT, b"after the pings"))
+    assert probe.heard() == ("message", b"after the pings", False)
+    assert [client.receive()[0] for _ in range(waiting)] == [BINARY] * waiting
+    assert client.receive() == (PONG, b"4999")
+    assert probe.heard() == ("writable", False)
+
+
+def test_closing_with_3000_does_not_wait_for_a_client_that_does_not_read(client: RawWebSocket) -> None:
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+    fill(probe)
+    probe.do(lambda transport: transport.close(3000, "connection closed"))
+    assert probe.heard() == ("close", 3000, "connection closed")
+
+
+def test_a_client_that_closes_and_does_not_read_is_told_once_and_cut(
+    client: RawWebSocket, connections: Connections
+) -> None:
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+    fill(probe)
+    client.send(frame(CLOSE, close_payload(1001)))
+    assert probe.heard() == ("close", 1001, "")
+    connections.wait_until_gone(probe.transport)
+    probe.heard_no_more()
+
+
+def test_a_client_that_ends_tcp_and_does_not_read_is_told_once_and_cut(
+    client: RawWebSocket, connections: Connections
+) -> None:
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+    fill(probe)
+    client.socket.shutdown(1)
+    assert probe.heard() == ("close", 1006, "")
+    connections.wait_until_gone(probe.transport)
+    probe.heard_no_more()
+
+
+def test_an_endpoint_with_a_bug_closes_1011(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(transport: Transport, request: Request) -> Probe:
+        raise RuntimeError("an endpoint with a bug")
+
+    options = TransportOptions(close_timeout_s=0.3)
+    with bridged(Bridge([WebSocketRoute("/", broken)], options)) as host, RawWebSocket(host.address) as client:
+        assert client.open("/").receive_close()[0] == 1011
+    assert "an endpoint with a bug" in caplog.text
+
+
+def test_an_open_connection_has_no_task_and_no_dictionary(client: RawWebSocket, host: Host) -> None:
+    async def tasks() -> int:
+        return len(asyncio.all_tasks())
+
+    before = asyncio.run_coroutine_threadsafe(tasks(), host.loop).result(10)
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+    assert asyncio.run_coroutine_threadsafe(tasks(), host.loop).result(10) == before
+    assert not hasattr(probe.transport, "__dict__")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=5), st.data())
+def test_every_cut_into_tcp_segments_and_fragments_is_echoed_alike(
+    host: Host, payloads: list[bytes], data: st.DataObject
+) -> None:
+    octets = b""
+    for payload in payloads:
+        at = data.draw(st.integers(0, len(payload)))
+        octets += frame(BINARY, payload[:at], final=False) + frame(CONTINUATION, payload[at:])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(octets)), max_size=8)))
+    with RawWebSocket(host.address) as client:
+        client.open("/echo").send(*(octets[a:b] for a, b in zip([0, *cuts], [*cuts, len(octets)], strict=True)))
+        assert [client.receive() for _ in payloads] == [(BINARY, payload) for payload in payloads]
+        client.close()
+
+
+@pytest.mark.timeout(90)
+def test_garbage_costs_only_its_own_connection(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """Mutated and random bytes: no exception reaches the loop (`hosts.py` looks), nothing is logged, others go on."""
+    seed = 77
+    chance = random.Random(seed)
+    good = [segment for case in all_cases() for segment in case.segments if len(segment) < 2000]
+    with RawWebSocket(host.address) as bystander:
+        bystander.open("/echo")
+        for number in range(400):
+            octets = bytearray(b"".join(chance.choices(good, k=chance.randrange(1, 6))))
+            if number % 4 == 0:
+                octets = bytearray(chance.randbytes(chance.randrange(1, 500)))
+            for _ in range(chance.randrange(5)):
+                octets[chance.randrange(len(octets))] = chance.randrange(256)
+            with RawWebSocket(host.address) as hostile:
+                hostile.open("/echo").send(bytes(octets))
+                if number % 2:
+                    hostile.cut()
+            bystander.send(frame(TEXT, b"%d" % number))
+            assert bystander.receive() == (TEXT, b"%d" % number), f"seed {seed}, round {number}"
+        bystander.close()
+    assert not caplog.records
+
+
+def fill(probe: Probe) -> int:
+    """Writes until the client's side is full; how many messages."""
+    written = 0
+
+    def write(transport: Transport) -> None:
+        nonlocal written
+        while not transport.paused:
+            transport.write(b"\x82\x7e\x4e\x20" + b"*" * 20_000, True)
+            written += 1
+
+    probe.do(write)
+    return written
