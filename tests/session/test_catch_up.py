@@ -13,7 +13,7 @@ from roomful.model.publication import Draft
 from roomful.session.options import LimitOptions
 from roomful.testing.client import Client
 from tests.session.conftest import MakeWorld
-from tests.session.world import World, session_of
+from tests.session.world import LOG, World, session_of
 
 SMALL = LimitOptions(outbox_max_bytes=500, recovery_max=3, recovery_max_bytes=200)
 SHORT = ChannelOptions(subscribe="client", publish=Right.CLIENT, history_size=5, history_ttl_s=60.0, recover=True)
@@ -216,7 +216,7 @@ async def test_with_a_slow_engine_live_ones_wait_for_the_page(small: World) -> N
     client.transport.resume()
     got: list[int] = []
     for _ in range(40):
-        await small.memory.broker.publish("log:1", _draft(), small.node.namespaces.of("log:1").retention)
+        await small.memory.broker.publish("log:1", Draft(b"{}"), LOG.retention)
         small.engine.report()
         small.engine.let()
         got += offsets(await client.settle())
@@ -224,10 +224,6 @@ async def test_with_a_slow_engine_live_ones_wait_for_the_page(small: World) -> N
     await small.engine.rush()
     got += offsets(await client.settle())
     assert got == list(range(1, 61))
-
-
-def _draft() -> Draft:
-    return Draft(b"{}")
 
 
 async def test_it_ends_while_a_page_is_under_way(small: World) -> None:
