@@ -48,7 +48,7 @@ def test_a_strange_page_is_refused() -> None:
     assert isinstance(refused, Refused)
     assert (refused.status, refused.code) == (403, 103)
     assert refused.body == b'{"error":{"code":103,"message":"pages of this origin may not connect"}}'
-    assert refused.headers == {"Content-Type": "application/json"}
+    assert refused.headers == {"Content-Type": "application/json", "Content-Length": "71"}
 
 
 def test_draining_says_when_to_come_back() -> None:

@@ -74,7 +74,8 @@ class Refused(msgspec.Struct, frozen=True):
 
     @property
     def headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", **self.extra_headers}
+        length = str(len(self.body))
+        headers = {"Content-Type": "application/json", "Content-Length": length, **self.extra_headers}
         return headers if self.retry_after_s is None else {**headers, "Retry-After": str(self.retry_after_s)}
 
     @property

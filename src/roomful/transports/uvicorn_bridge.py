@@ -126,9 +126,7 @@ def _acceptance(key: str, subprotocol: str) -> bytes:
 
 
 def _refusal(refused: Refused) -> bytes:
-    body = refused.body
-    headers = {**refused.headers, "Content-Length": str(len(body)), "Connection": "close"}
-    return _response_head(refused.status, headers) + body
+    return _response_head(refused.status, {**refused.headers, "Connection": "close"}) + refused.body
 
 
 def _response_head(status: int, headers: dict[str, str]) -> bytes:
