@@ -109,8 +109,14 @@ class Node:
     # What sessions and the application ask for
 
     async def publish(self, channel: str, draft: Draft) -> Published:
-        """Publishes to everybody in the channel, on all nodes. When it answers, the engine has it."""
+        """Publishes to everybody in the channel, on all nodes. When it answers, the engine has it.
+
+        Raises TypeError for tags that aren't text: what can't be encoded mustn't get as far as the hub.
+        """
         options = self.namespaces.of(channel)
+        for name, value in (draft.tags or {}).items():
+            if not (isinstance(name, str) and isinstance(value, str)):
+                raise TypeError(f"tags are text by text, got {name!r}: {value!r}")
         return await self.engine.broker.publish(channel, draft, options.retention)
 
     async def history(self, channel: str, wanted: HistoryFilter) -> Page:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from roomful.model import command as c
 from roomful.model.channel import ChannelOptions
 from roomful.model.disconnects import disconnect
-from roomful.model.errors import Forbidden, NotAvailable
+from roomful.model.errors import BadRequest, Forbidden, InternalError, NotAvailable
 from roomful.model.event import PublishEvent, PublishReply
 from roomful.model.publication import Draft
 from roomful.model.reply import PublishResult
 from roomful.session.payload import check_payload, from_client, to_client
 from roomful.session.session import Session
+
+log = logging.getLogger("roomful.session")
 
 PUBLISHED = PublishResult()
 
@@ -40,8 +45,19 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
 def _draft(session: Session, command: c.Publish, options: ChannelOptions, reply: PublishReply | None) -> Draft:
     data, tags, exclude = command.data, None, frozenset[str]()
     if reply is not None:
-        data = data if reply.data is None else to_client(reply.data)
+        data = data if reply.data is None else _replaced(command.channel, reply.data, options)
         tags, exclude = reply.tags, frozenset(reply.exclude)
     if options.exclude_self:
         exclude |= {session.client}
     return Draft(data, session.info_in(command.channel), tags, exclude)
+
+
+def _replaced(channel: str, value: Any, options: ChannelOptions) -> bytes:
+    """What the hook says instead of the payload. Raises InternalError where the namespace doesn't take it."""
+    data = to_client(value)
+    try:
+        check_payload(data, options.data_format)
+    except BadRequest as error:
+        log.error("the publish hook for %r gave a payload that the namespace doesn't take: %s", channel, error)
+        raise InternalError from None
+    return data
