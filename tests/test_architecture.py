@@ -52,7 +52,6 @@ DOORS: dict[str, set[str]] = {
     "jwt": {"auth/tokens.py"},
     "msgspec": {"*"},
     "nats": {"engines/nats.py"},
-    "picows": {"transports/websocket.py", "transports/uvicorn_bridge.py"},
     "prometheus_client": {"server/metrics.py"},
     "pycrdt": {"rooms/document.py", "rooms/shared_state.py"},
     "redis": {"engines/redis.py"},
@@ -61,6 +60,7 @@ DOORS: dict[str, set[str]] = {
     "typer": {"server/cli.py"},
     "uvicorn": {"server/serve.py"},
     "uvloop": {"server/serve.py"},
+    "websockets": {"transports/frames.py"},
 }
 """Library → the files that may import it. `testing/` may import any of them, and pytest."""
 

@@ -16,11 +16,13 @@ from roomful.model.errors import ConfigError, RoomfulError, UnrecoverablePositio
 from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Draft, HistoryFilter, Page, Position
 from roomful.model.reply import PresenceStatsResult
+from roomful.node import eager
 from roomful.node.hooks import Hooks
 from roomful.node.node import Node, NodeInfo
 from roomful.node.stats import Stats
 from roomful.server import routes
-from roomful.server.config import Config
+from roomful.server.config import Config, ServerOptions
+from roomful.server.config_check import check
 from roomful.server.settings import load
 from roomful.server.signals import on_termination
 from roomful.server.wiring import Live, wire
@@ -67,6 +69,7 @@ class Roomful:
         self._started: asyncio.Future[None] | None = None
         self._draining = False
         self._served = False
+        self._forget_signals: Callable[[], None] = lambda: None
         self._http: ASGIApp = routes.http_app(self)
 
     # Before it starts
@@ -119,6 +122,7 @@ class Roomful:
         """The live objects, made at the first look. Raises ConfigError for a configuration that can't be used."""
         if self._live is None:
             config = self._config if self._config is not None else load()
+            check(config)
             self._live = wire(
                 config, dev=self._dev, hooks=self._hooks, stats=self._stats, more_routes=self._more_routes
             )
@@ -148,7 +152,7 @@ class Roomful:
             started.set_result(None)
         self._draining = False
         if not self._served:
-            on_termination(self._drain_at_once)
+            self._forget_signals = on_termination(self._drain_at_once)
 
     async def drain(self, drain_s: float) -> None:
         """Not ready any more, and every client is told to come back (3001), spread over the first half of the time."""
@@ -161,6 +165,7 @@ class Roomful:
         """Ends what is left and leaves the engine. It may be started again."""
         if self._started is None:
             return
+        self._forget_signals()
         await self.drain(0.0)
         await self.live.node.stop()
         self._live = None
@@ -180,11 +185,7 @@ class Roomful:
         self._served = True
 
     def _drain_at_once(self) -> None:
-        asyncio.get_running_loop().create_task(self.drain(self._drain_s))
-
-    @property
-    def _drain_s(self) -> float:
-        return (self._config or Config()).server.drain_s
+        eager.start(self.drain(self.live.config.server.drain_s))
 
     # HTTP and WebSocket
 

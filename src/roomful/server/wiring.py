@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import uuid
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import msgspec
 
-import roomful
 from roomful.auth.tokens import TokenAuthenticator
 from roomful.engines.memory import MemoryEngine
 from roomful.engines.options import EngineOptions
@@ -49,6 +49,7 @@ DEV_OPTIONS = ChannelOptions(
 class Live:
     """The live objects of one server process."""
 
+    config: Config
     node: Node
     context: Context
     websocket_routes: tuple[WebSocketRoute, ...]
@@ -62,7 +63,7 @@ def wire(
     hooks.deadline_s = config.connection.hook_deadline_s
     node = Node(
         id=str(uuid.uuid4()),
-        version=f"Roomful {roomful.__version__}",
+        version=f"Roomful {version('roomful')}",
         engine=_engine(config.engine),
         namespaces=_namespaces(config, dev),
         hooks=hooks,
@@ -93,7 +94,7 @@ def wire(
         trusted_proxies=config.server.trusted_proxies,
         loopback_origins=dev,
     )
-    return Live(node, context, (rooms, *more_routes), transport_options)
+    return Live(config, node, context, (rooms, *more_routes), transport_options)
 
 
 def _engine(options: EngineOptions) -> Engine:
