@@ -95,6 +95,8 @@ class _Server(uvicorn.Server):
 
 
 def _uvicorn_config(asgi: ASGIApp, bridge: Bridge, options: ServerOptions) -> uvicorn.Config:
+    if options.tls_key and not options.tls_cert:
+        raise ConfigError("server.tls_cert: is missing; tls_key alone is no use")
     config = uvicorn.Config(
         asgi,
         http="httptools",
@@ -102,6 +104,7 @@ def _uvicorn_config(asgi: ASGIApp, bridge: Bridge, options: ServerOptions) -> uv
         interface="asgi3",
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -111,9 +114,8 @@ def _uvicorn_config(asgi: ASGIApp, bridge: Bridge, options: ServerOptions) -> uv
     )
     try:
         config.load()
-    except (OSError, AssertionError) as failure:  # an SSLError is an OSError; uvicorn asserts that a key has its cert
-        why = getattr(failure, "strerror", None) or failure or "a key needs a certificate"
-        raise ConfigError(f"server.tls_cert, tls_key: can't use them: {why}") from failure
+    except OSError as failure:  # an SSLError is one, too
+        raise ConfigError(f"server.tls_cert, tls_key: can't use them: {failure.strerror or failure}") from failure
     return config
 
 

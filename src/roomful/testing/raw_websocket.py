@@ -128,7 +128,7 @@ class RawWebSocket:
 
     def receive_end(self) -> None:
         """The server closes TCP, and sends nothing before."""
-        rest = self._received + self.socket.recv(65_536)
+        rest = self._received or self.socket.recv(65_536)
         assert not rest, f"something came in place of the end: {rest[:80]!r}"
 
     def close(self, code: int = 1000) -> None:
