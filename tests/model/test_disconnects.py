@@ -15,7 +15,16 @@ def test_each_disconnect_fits_a_close_frame(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "comes_back"),
-    [(1006, True), (3000, True), (3499, True), (3500, False), (3999, False), (4000, True), (4500, False), (4999, False)],
+    [
+        (1006, True),
+        (3000, True),
+        (3499, True),
+        (3500, False),
+        (3999, False),
+        (4000, True),
+        (4500, False),
+        (4999, False),
+    ],
 )
 def test_clients_decide_by_the_number(code: int, comes_back: bool) -> None:
     assert Disconnect(code, "x").reconnect is comes_back

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from roomful import Config, Roomful
+from roomful.server import routes
+from roomful.server.wiring import ROOMS_PATH
+
+
+def client_of(app: Roomful) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://roomful.test")
+
+
+@pytest.fixture
+async def dev() -> AsyncIterator[httpx.AsyncClient]:
+    app = Roomful(Config(), dev=True)
+    async with client_of(app) as client:
+        yield client
+    await app.stop()
+
+
+async def test_health_and_readiness() -> None:
+    app = Roomful(Config())
+    async with client_of(app) as client:
+        assert (await client.get("/health")).json() == {}
+        assert (await client.get("/ready")).status_code == 200
+        await app.drain(0.0)
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()) == (503, {"ready": False})
+        assert (await client.get("/health")).status_code == 200
+    await app.stop()
+
+
+async def test_a_websocket_endpoint_says_that_it_is_one(dev: httpx.AsyncClient) -> None:
+    answer = await dev.get(ROOMS_PATH)
+    assert answer.status_code == 426
+    assert answer.headers["upgrade"] == "websocket"
+    assert answer.json()["error"]["code"] == 107
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api/publish", "/../pyproject.toml", "/%2e%2e/config.py"])
+async def test_what_isnt_there_is_answered_in_json(dev: httpx.AsyncClient, path: str) -> None:
+    answer = await dev.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, 104)
+
+
+async def test_the_demo_is_there_under_dev_only(
+    dev: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await dev.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<title>" in page.text
+    app = Roomful(Config())
+    async with client_of(app) as client:
+        assert (await client.get("/")).status_code == 404
+    await app.stop()
+    monkeypatch.setattr(routes, "STATIC", tmp_path / "never-bundled")
+    assert (await dev.get("/")).status_code == 404
+
+
+async def test_other_methods_are_refused(dev: httpx.AsyncClient) -> None:
+    assert (await dev.post("/health")).status_code == 405

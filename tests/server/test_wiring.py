@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from roomful import ChannelOptions, Config, ConfigError
+from roomful.engines.options import EngineOptions
+from roomful.model.channel import RESERVED_NAMESPACES, Right
+from roomful.model.errors import UnknownChannel
+from roomful.node.hooks import Hooks
+from roomful.node.stats import Stats
+from roomful.server.config import ServerOptions
+from roomful.server.wiring import DEV_OPTIONS, ROOMS_PATH, Live, wire
+from roomful.session.options import ConnectionOptions, LimitOptions
+
+
+def live(config: Config, *, dev: bool = False) -> Live:
+    stats = Stats()
+    return wire(config, dev=dev, hooks=Hooks(stats), stats=stats)
+
+
+def test_an_engine_that_isnt_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="no engine 'rabbit'"):
+        live(Config(engine=EngineOptions(url="rabbit://x")))
+
+
+def test_each_part_gets_its_own_options_and_no_more() -> None:
+    config = Config(
+        server=ServerOptions(allowed_origins=("https://a.example",), trusted_proxies=("10.0.0.0/8",)),
+        connection=ConnectionOptions(hook_deadline_s=3.0),
+        limits=LimitOptions(message_max_bytes=1000),
+    )
+    made = live(config)
+    assert made.transport_options.allowed_origins == ("https://a.example",)
+    assert made.transport_options.trusted_proxies == ("10.0.0.0/8",)
+    assert not made.transport_options.loopback_origins
+    assert made.node.hooks.deadline_s == 3.0
+    (rooms,) = made.websocket_routes
+    assert (rooms.path, rooms.max_message_bytes) == (ROOMS_PATH, 1000)
+    assert made.context.authenticator is None
+    assert not made.context.insecure
+
+
+def test_without_dev_there_is_what_is_configured() -> None:
+    namespaces = live(Config(namespaces={"chat": ChannelOptions(presence=True)})).node.namespaces
+    assert namespaces.of("chat:1").presence
+    for channel in ("other:1", "news"):
+        with pytest.raises(UnknownChannel):
+            namespaces.of(channel)
+
+
+def test_dev_opens_every_namespace_but_the_facets() -> None:
+    made = live(Config(), dev=True)
+    assert made.context.insecure
+    assert made.transport_options.loopback_origins
+    assert made.node.namespaces.of("anything:1") == DEV_OPTIONS == made.node.namespaces.of("news")
+    for name in RESERVED_NAMESPACES:
+        with pytest.raises(UnknownChannel):
+            made.node.namespaces.of(f"{name}:chat:1")
+
+
+def test_dev_leaves_a_configured_namespace_its_shape() -> None:
+    config = Config(
+        namespaces={
+            "log": ChannelOptions(history_size=7, history_ttl_s=5.0, data_format="binary", exclude_self=True),
+            "cursor": ChannelOptions(slow="latest"),
+        }
+    )
+    namespaces = live(config, dev=True).node.namespaces
+    log, cursor = namespaces.of("log:1"), namespaces.of("cursor:1")
+    assert (log.history_size, log.history_ttl_s, log.data_format, log.exclude_self) == (7, 5.0, "binary", True)
+    assert (log.publish, log.subscribe, log.presence, log.recover) == (Right.CLIENT, "client", True, True)
+    assert (cursor.slow_policy, cursor.recover) == ("latest", False)
