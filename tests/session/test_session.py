@@ -208,7 +208,7 @@ async def test_commands_wait_for_the_one_before(world: World) -> None:
 async def test_one_clients_slow_hook_holds_up_no_other_client(world: World) -> None:
     @world.on(RpcEvent)
     async def hang(_event: RpcEvent) -> None:
-        await asyncio.Event().wait()
+        await world.hang.wait()
 
     slow, quick = await world.client(), await world.client()
     slow.send({"id": 2, "rpc": {}})
@@ -393,7 +393,7 @@ async def test_a_pong_counts_at_once_also_when_a_hook_is_busy(world: World) -> N
 async def test_a_stray_pong_is_a_violation_also_when_a_hook_is_busy(world: World) -> None:
     @world.on(RpcEvent)
     async def hang(_event: RpcEvent) -> None:
-        await asyncio.Event().wait()
+        await world.hang.wait()
 
     client = await world.client()
     client.send({"id": 2, "rpc": {}})
@@ -676,7 +676,7 @@ async def test_without_a_connect_hook_the_end_is_told_too(world: World) -> None:
 async def test_a_slow_hook_about_one_subscription_keeps_nobody_present_in_another(world: World) -> None:
     @world.on(UnsubscribeEvent)
     async def hang(_event: UnsubscribeEvent) -> None:
-        await asyncio.Event().wait()
+        await world.hang.wait()
 
     client = await world.client("ann")
     for number in range(5):

@@ -72,6 +72,8 @@ class World:
         self.memory = MemoryEngine(clock=self.clock)
         self.engine = SlowEngine(self.memory)
         self.errors: list[dict[str, Any]] = []
+        self.hang = asyncio.Event()
+        """What a hook waits for that hangs for as long as the test lasts."""
         self._clients: list[Client] = []
         limits = limits or LimitOptions()
         self.node = Node(
@@ -108,7 +110,8 @@ class World:
         await self.engine.rush()
         for client in self._clients:
             client.cut()
-        await self.settle()
+        self.hang.set()
+        await self.settle(50)
         self.assert_empty()
         await self.node.stop()
         assert not self.errors, self.errors

@@ -38,6 +38,9 @@ log = logging.getLogger("roomful.node")
 DRAIN_PER_S = 100
 """A few clients are let go at this rate, many as fast as the drain time demands."""
 
+FAREWELL_S = 3.0
+"""How long hooks that are told of the end of connections may hold up the end of the node."""
+
 
 class NodeInfo(msgspec.Struct, frozen=True):
     """One node as `info` shows it. uptime_s: seconds since its start. num_subs: subscriptions in all channels."""
@@ -95,16 +98,26 @@ class Node:
         random.shuffle(members)
         gap_s = min(drain_s / 2 / max(1, len(members)), 1 / DRAIN_PER_S)
         for number, member in enumerate(members):
+            if not self.connections:
+                break
             wait_s = begun + number * gap_s - self.wheel.now()
             if wait_s > 0.01:
                 await asyncio.sleep(wait_s)
             member.end(*DISCONNECTS["shutdown"])
+        self._end_all()  # who came meanwhile
         await eager.finished(begun + drain_s - self.wheel.now())
 
     async def stop(self) -> None:
-        """Leaves the engine and forgets all deadlines. Connections are to be closed before."""
+        """Ends the connections that are left and gives their hooks a moment; then leaves the engine and forgets all
+        deadlines."""
+        self._end_all()
+        await eager.finished(FAREWELL_S)
         await self.engine.stop()
         self.wheel.stop()
+
+    def _end_all(self) -> None:
+        for member in tuple(self.connections):
+            member.end(*DISCONNECTS["shutdown"])
 
     # What sessions and the application ask for
 

@@ -21,7 +21,7 @@ from roomful.node.hooks import Hooks
 from roomful.node.node import Node, NodeInfo
 from roomful.node.stats import Stats
 from roomful.server import routes
-from roomful.server.config import Config, ServerOptions
+from roomful.server.config import Config
 from roomful.server.config_check import check
 from roomful.server.settings import load
 from roomful.server.signals import on_termination
@@ -166,7 +166,7 @@ class Roomful:
         if self._started is None:
             return
         self._forget_signals()
-        await self.drain(0.0)
+        self._draining = True
         await self.live.node.stop()
         self._live = None
         self._started = None
