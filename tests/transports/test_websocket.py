@@ -4,6 +4,7 @@ import asyncio
 import queue
 import random
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roomful.seams.transport import Request, Transport
-from roomful.testing.echo import open_echo
+from roomful.testing.echo import EchoReceiver, open_echo
 from roomful.testing.raw_websocket import (
     BINARY,
     CLOSE,
@@ -186,6 +187,31 @@ def test_a_client_that_ends_tcp_and_does_not_read_is_told_once_and_cut(
     assert probe.heard() == ("close", 1006, "")
     connections.wait_until_gone(probe.transport)
     probe.heard_no_more()
+
+
+@pytest.mark.parametrize("code", [3000, 4000])
+@pytest.mark.parametrize("after", [frame(3), frame(TEXT, b"\xff"), frame(CLOSE), frame(PING), frame(TEXT, b"x")])
+def test_whatever_follows_in_the_segment_that_made_us_close(code: int, after: bytes) -> None:
+    told: list[tuple[int, str]] = []
+    ended = threading.Event()
+
+    class ClosesAtOnce(EchoReceiver):
+        def on_message(self, data: bytes, binary: bool) -> None:
+            told.append((0, data.decode()))
+            self._transport.close(code, "enough")
+
+        def on_close(self, code: int, reason: str) -> None:
+            told.append((code, reason))
+            ended.set()
+
+    route = WebSocketRoute("/", lambda transport, request: ClosesAtOnce(transport))
+    with bridged(Bridge([route], TransportOptions(close_timeout_s=0.1))) as host, RawWebSocket(host.address) as client:
+        client.open("/").send(frame(TEXT, b"first") + after)
+        if code == 4000:
+            assert client.receive() == (CLOSE, close_payload(4000, b"enough"))
+        client.receive_end()
+        assert ended.wait(10)
+    assert told == [(0, "first"), (code, "enough")]
 
 
 def test_an_endpoint_with_a_bug_closes_1011(caplog: pytest.LogCaptureFixture) -> None:
