@@ -75,7 +75,7 @@ def serve(app: Served, options: ServerOptions) -> NoReturn:
     """
     bridge = Bridge(app.websocket_routes, app.transport_options)
     server = _Server(_uvicorn_config(app.asgi, bridge, options))
-    with bound_sockets(options) as sockets, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, bound_sockets(options) as sockets:
         status = runner.run(_serve(app, server, bridge, sockets, options.drain_s))
         _exit_soon(status)
     sys.exit(status)

@@ -99,8 +99,8 @@ class _Handover(asyncio.Protocol):
         connection = WebSocketConnection(socket, route.max_message_bytes, bridge.options, bridge.connections)
         socket.set_protocol(connection)
         socket.write(_acceptance(headers["sec-websocket-key"], request.subprotocol))
-        connection.open(route.endpoint, request)
         socket.resume_reading()
+        connection.open(route.endpoint, request)
 
 
 def _read_head(head: bytes) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
