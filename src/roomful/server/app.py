@@ -189,8 +189,16 @@ class Roomful:
 
     # HTTP and WebSocket
 
-    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application: serve it, or mount it inside another one."""
+    @property
+    def asgi(self) -> ASGIApp:
+        """The ASGI application, to be mounted inside another one: this object itself.
+
+        Not a bound method: uvicorn takes one for an application of ASGI 2.
+        """
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: `uvicorn module:app`."""
         match scope["type"]:
             case "lifespan":
                 await routes.serve_lifespan(self.lifespan, receive, send)
