@@ -105,6 +105,28 @@ async def test_a_cut_resets_both_ends(proxy: FaultProxy, echo: Echo, dial: Dial)
     await asyncio.wait_for(echo.lost.acquire(), DEADLINE_S)
 
 
+async def test_a_cut_meets_a_link_that_is_just_being_made(
+    proxy: FaultProxy, echo: Echo, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_connection, opening, cut = asyncio.open_connection, asyncio.Event(), asyncio.Event()
+
+    async def slowly(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if port == echo.port:
+            opening.set()
+            await cut.wait()
+        return await open_connection(host, port)
+
+    monkeypatch.setattr(asyncio, "open_connection", slowly)
+    client = await dial(proxy.port)
+    await asyncio.wait_for(opening.wait(), DEADLINE_S)
+    proxy.cut()
+    cut.set()
+    with pytest.raises(ConnectionResetError):
+        await client.end()
+    await asyncio.wait_for(echo.lost.acquire(), DEADLINE_S)
+    assert proxy.links == []
+
+
 async def test_a_reset_by_one_end_is_passed_on(proxy: FaultProxy, echo: Echo, dial: Dial) -> None:
     client = await dial(proxy.port)
     assert await client.echoed(b"hello")

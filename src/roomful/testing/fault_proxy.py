@@ -166,6 +166,7 @@ class FaultProxy:
         self.sleep = sleep
         self._server_address = server_host, server_port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cuts = 0
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -176,6 +177,7 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._listener.close()
+        self.refusing = True
         self.cut()
         await asyncio.gather(*self._tasks)
 
@@ -191,7 +193,8 @@ class FaultProxy:
         self.down.heal()
 
     def cut(self) -> None:
-        """Resets every link."""
+        """Resets every link, also those that are just being made."""
+        self._cuts += 1
         for link in self.links:
             link.cut()
 
@@ -203,10 +206,15 @@ class FaultProxy:
         if self.refusing:
             reset(writer)
             return
+        cuts = self._cuts
         try:
             server = Stream(*await asyncio.open_connection(*self._server_address))
         except OSError:
             reset(writer)
+            return
+        if self._cuts > cuts:
+            reset(writer)
+            reset(server.writer)
             return
         link = Link(self, Stream(reader, writer), server)
         self.links.append(link)
