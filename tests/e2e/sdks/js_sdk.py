@@ -115,6 +115,7 @@ class Bridge:
 class JsSdk(Sdk):
     can_send = True
     tells_version = False
+    stops_at_1009 = True
 
     def __init__(self, protobuf: bool, bridge: Bridge) -> None:
         super().__init__(protobuf)

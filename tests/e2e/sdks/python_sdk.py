@@ -30,6 +30,7 @@ from tests.e2e.sdks.sdk import (
 class PythonSdk(Sdk):
     can_send = False
     tells_version = True
+    stops_at_1009 = False
 
     def __init__(self, protobuf: bool) -> None:
         super().__init__(protobuf)

@@ -73,6 +73,8 @@ join_leave = true
 {OPEN}{HISTORY}exclude_self = true
 [namespaces.moderated]
 {OPEN}{HISTORY}
+[namespaces.dialog]
+{HISTORY}user_limited = true
 [namespaces.closed]
 {HISTORY}{SOCIAL}
 """
@@ -136,6 +138,6 @@ class Rooms:
     async def publish(self, channel: str, data: Any, **named: Any) -> Position:
         return msgspec.convert(await self.call("publish", channel, data, **named), Position)
 
-    async def publish_numbers(self, channel: str, first: int, last: int) -> None:
-        """`{"n": first}` … `{"n": last}`."""
-        await self._operator.rpc("publish_numbers", [channel, first, last], timeout=30.0)
+    async def publish_numbers(self, channel: str, first: int, last: int, *, padding_bytes: int = 0) -> None:
+        """`{"n": first}` … `{"n": last}`, with padding if there is to be some."""
+        await self._operator.rpc("publish_numbers", [channel, first, last, padding_bytes], timeout=30.0)

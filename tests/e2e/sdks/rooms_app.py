@@ -105,9 +105,10 @@ async def call(event: RpcEvent) -> RpcReply:
 
 @app.on(RpcEvent, method="publish_numbers")
 async def publish_numbers(event: RpcEvent) -> None:
-    """Publishes `{"n": first}` … `{"n": last}` to a channel, one after the other."""
+    """Publishes `{"n": first}` … `{"n": last}` to a channel, one after the other, each with that much padding."""
     if event.user != OPERATOR:
         raise Forbidden
-    channel, first, last = event.data
+    channel, first, last, padding_bytes = event.data
+    padding = {"padding": "x" * padding_bytes} if padding_bytes else {}
     for number in range(first, last + 1):
-        await app.publish(channel, {"n": number})
+        await app.publish(channel, {"n": number} | padding)

@@ -102,15 +102,19 @@ class Log:
     async def take(self, name: str) -> Event:
         """The first event of that name that wasn't taken yet; waits for it, and fails when it doesn't come."""
         number = self._taken[name]
+        self._taken[name] += 1
+        await self.until(lambda: len(self.named(name)) > number, f"no more {name!r}")
+        return self.named(name)[number]
+
+    async def until(self, reached: Callable[[], bool], otherwise: str) -> None:
+        """Waits until what has been reported so far fulfils the condition; fails with that sentence."""
         try:
             async with asyncio.timeout(WAIT_S):
-                while len(self.named(name)) <= number:
+                while not reached():
                     self._added.clear()
                     await self._added.wait()
         except TimeoutError:
-            pytest.fail(f"no more {name!r} for {self._of}; there were:\n" + "\n".join(map(str, self.events)))
-        self._taken[name] += 1
-        return self.named(name)[number]
+            pytest.fail(f"{otherwise} for {self._of}; there were:\n" + "\n".join(map(str, self.events)))
 
     async def take_data(self, count: int) -> list[Any]:
         """The payloads of the next publications."""
@@ -207,11 +211,13 @@ class Sdk(ABC):
     """An SDK in one encoding.
 
     can_send: it has `send` (centrifuge-python has not). tells_version: the connected event has the server's version
-    (that of centrifuge-js has not).
+    (that of centrifuge-js has not). stops_at_1009: it doesn't come back after a message that was too large
+    (centrifuge-python does).
     """
 
     can_send: bool
     tells_version: bool
+    stops_at_1009: bool
 
     def __init__(self, protobuf: bool) -> None:
         self.protobuf = protobuf

@@ -103,6 +103,15 @@ async def test_a_hook_ends_a_connection(sdk: Sdk, rooms: Rooms) -> None:
     assert (await client.log.take("disconnected")).code == 4501
 
 
+async def test_a_message_above_the_limit(sdk: Sdk, rooms: Rooms) -> None:
+    """Close code 1009, which the SDKs call 3."""
+    client = await sdk.client(rooms.url)
+    await client.connected()
+    with pytest.raises(SdkError):
+        await client.rpc("echo", "x" * 70_000)
+    assert (await client.log.take("disconnected" if sdk.stops_at_1009 else "connecting")).code == 3
+
+
 async def test_a_dead_line_is_noticed_and_a_living_one_stays(sdks: list[Sdk], strict: Server, name: str) -> None:
     async def scenario(sdk: Sdk) -> None:
         async with FaultProxy(strict.port) as proxy:

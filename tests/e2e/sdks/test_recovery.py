@@ -114,6 +114,20 @@ async def test_cut_again_and_again_while_others_publish(sdk: Sdk, rooms: Rooms, 
     assert await room.log.take_data(1) == ["live"]
 
 
+async def test_who_reads_nothing_for_a_while(sdks: list[Sdk], rooms: Rooms, proxy: FaultProxy, name: str) -> None:
+    """More than socket, proxy and outbox can hold is read from the log later; the connection and the order stay."""
+    channel, last = f"long:{name}", 1500
+    clients = [await behind(sdk, rooms, proxy, f"{name}-{n}") for n, sdk in enumerate(sdks)]
+    subscriptions = [await client.subscribed(channel) for client in clients]
+    proxy.down.hole()
+    await rooms.publish_numbers(channel, 1, last, padding_bytes=10_000)
+    proxy.heal()
+    await rooms.publish(channel, {"n": "live"})
+    for client, room in zip(clients, subscriptions, strict=True):
+        assert [data["n"] for data in await room.log.take_data(last + 1)] == [*range(1, last + 1), "live"]
+        assert len(room.log.named("subscribing")) == len(client.log.named("connecting")) == 1
+
+
 async def test_back_in_the_room_after_a_while(sdk: Sdk, rooms: Rooms, name: str) -> None:
     channel = f"room:{name}"
     client = await sdk.client(rooms.url, token=token(name))

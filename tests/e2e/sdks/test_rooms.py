@@ -18,6 +18,11 @@ PAYLOADS: list[Any] = [
     'two\nlines, a \0 and a \\ and a "',
     [1, -2.5, 9007199254740991, True, None],
     "x" * 20_000,
+    0,
+    False,
+    "",
+    [],
+    {},
 ]
 
 BYTES = [b"\x00\xff\xfe not UTF-8 \x80", b"\n\r\n", bytes(range(256)) * 64]
@@ -133,6 +138,16 @@ async def test_a_hook_opens_a_closed_room(sdk: Sdk, rooms: Rooms, name: str) -> 
     with_seat = Info(name, info.client, None, {"seat": 7})
     assert (await room.log.take("join")).info == with_seat
     assert await ann.presence(channel) == {info.client: with_seat}
+
+
+async def test_a_dialog_of_two(sdk: Sdk, rooms: Rooms, name: str) -> None:
+    channel = f"dialog:#ann-{name},bob-{name}"
+    ann, _ = await person(sdk, rooms, f"ann-{name}")
+    eve, _ = await person(sdk, rooms, f"eve-{name}")
+    await ann.subscribed(channel)
+    at_eve = await eve.subscription(channel)
+    await at_eve.subscribe()
+    assert (await at_eve.log.take("unsubscribed")).code == 103
 
 
 async def test_messages_reach_the_application(sdk: Sdk, rooms: Rooms, name: str) -> None:

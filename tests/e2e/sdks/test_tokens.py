@@ -139,6 +139,19 @@ async def test_a_bad_connection_token_ends_it_for_good(sdk: Sdk, rooms: Rooms, b
     assert len(client.log.named("connecting")) == 1
 
 
+async def test_a_token_that_is_valid_but_opens_nothing_any_more(sdk: Sdk, rooms: Rooms, name: str) -> None:
+    client = await sdk.client(rooms.url, token=token(name, expire_at=1))
+    await client.connect()
+    assert (await client.log.take("disconnected")).code == 110
+
+
+async def test_a_token_with_more_channels_than_a_connection_may_have(sdk: Sdk, strict: Server, name: str) -> None:
+    client = await sdk.client(url_of(strict.port), token=token(name, channels=[f"room:{n}" for n in range(129)]))
+    await client.connect()
+    ending = await client.log.take("disconnected")
+    assert (ending.code, ending.reason) == (3505, "channel limit")
+
+
 async def test_nobody_comes_in_without_a_token(sdk: Sdk, strict: Server) -> None:
     client = await sdk.client(url_of(strict.port))
     await client.connect()
