@@ -78,6 +78,8 @@ class Bridge:
 
     async def tell(self, verb: str, key: int, **arguments: Any) -> Any:
         """Has a client or subscription do something; the result. Raises SdkError."""
+        assert self._reading is not None
+        assert not self._reading.done(), "the node process has ended"
         id = next(self._numbers)
         reply = self._replies[id] = asyncio.get_running_loop().create_future()
         self._say({"id": id, "verb": verb, "key": key, **arguments})
@@ -91,22 +93,26 @@ class Bridge:
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            match json.loads(line, object_hook=_from_bytes):
-                case {"reply": id, "error": error}:
-                    self._replies.pop(id).set_exception(
-                        SdkError(error["code"], error["message"], error.get("temporary", False))
-                    )
-                case {"reply": id, "result": result}:
-                    self._replies.pop(id).set_result(result)
-                case {"event": name, "key": key, "context": context}:
-                    self._logs[key].add(_event(name, context))
-                case {"ask": number, "key": key, "what": what}:
-                    task = asyncio.create_task(self._answer(number, self._askers[key][what]))
-                    self._answering.add(task)
-                    task.add_done_callback(self._answering.discard)
-        for reply in self._replies.values():
-            reply.set_exception(RuntimeError("the node process has ended"))
+        try:
+            async for line in self._process.stdout:
+                self._hear(json.loads(line, object_hook=_from_bytes))
+        finally:
+            for reply in self._replies.values():
+                reply.set_exception(RuntimeError("the node process has ended"))
+
+    def _hear(self, document: dict[str, Any]) -> None:
+        match document:
+            case {"reply": id, "error": error}:
+                problem = SdkError(error["code"], error["message"], error.get("temporary", False))
+                self._replies.pop(id).set_exception(problem)
+            case {"reply": id, "result": result}:
+                self._replies.pop(id).set_result(result)
+            case {"event": name, "key": key, "context": context}:
+                self._logs[key].add(_event(name, context))
+            case {"ask": number, "key": key, "what": what}:
+                task = asyncio.create_task(self._answer(number, self._askers[key][what]))
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
 
     async def _answer(self, number: int, asker: Asker) -> None:
         self._say({"answer": number, "result": await asker()})
