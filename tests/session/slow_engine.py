@@ -27,7 +27,7 @@ class SlowEngine:
         self.quick = True
         self.broken: set[str] = set()
         self.waits: list[tuple[str, asyncio.Future[None]]] = []
-        self.reports: deque[Callable[[], None]] = deque()
+        self.reports: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     async def start(self, sink: Sink, node: str) -> None:
         await self._engine.start(_Reports(sink, self), node)
@@ -63,8 +63,15 @@ class SlowEngine:
         """Lets the next report arrive at the node; whether there was one."""
         if not self.reports:
             return False
-        self.reports.popleft()()
+        call, arguments = self.reports.popleft()
+        call(*arguments)
         return True
+
+    def lose_publication(self) -> None:
+        """The next report doesn't arrive, as it may happen with a broker's pub/sub; only a publication with an offset,
+        because it is the log that gives those back."""
+        if self.reports and getattr(self.reports[0][1][1], "offset", 0):
+            self.reports.popleft()
 
     async def rush(self) -> None:
         """From now on nothing waits, and what does arrives."""
@@ -114,6 +121,6 @@ class _Reports:
             if self._engine.quick and not self._engine.reports:
                 call(*arguments)
             else:
-                self._engine.reports.append(lambda: call(*arguments))
+                self._engine.reports.append((call, arguments))
 
         return report

@@ -208,6 +208,23 @@ async def test_also_they_are_bounded(room: Room) -> None:
     assert not room.outbox.put_latest(("a", "0"), b"z" * 11)
 
 
+async def test_what_waits_of_a_channel_that_was_left_doesnt_come(room: Room) -> None:
+    room.transport.paused = True
+    room.outbox.put(b"x" * MAX)
+    for channel in ("a", "b"):
+        for key in "12":
+            room.outbox.put_latest((channel, key), channel.encode() * 20)
+    room.outbox.forget_latest("a")
+    assert room.outbox.put_latest(("b", "3"), b"b" * 60), "there is room again"
+    room.outbox.forget_latest("b")
+    room.outbox.forget_latest("c")
+    room.outbox.force(b"end")
+    room.transport.paused = False
+    room.outbox.flush()
+    assert room.frames == [b"x" * MAX, b"end"]
+    assert room.outbox.put_latest(("a", "1"), b"again")
+
+
 async def test_clear_forgets_everything(room: Room) -> None:
     room.transport.paused = True
     room.outbox.put(b"x" * MAX)

@@ -715,6 +715,37 @@ async def test_one_step_of_leaving_that_fails_keeps_no_other_from_being_done(
     world.memory.broker._subscribed.discard("room:2")
 
 
+async def test_a_leave_never_overtakes_its_join(world: World) -> None:
+    """The join takes longer than everything else."""
+    watcher = await world.client()
+    await watcher.subscribe("room:1", join_leave=True)
+    await watcher.settle()
+    client = await world.client("ann")
+    world.engine.quick = False
+    client.send({"id": 9, "subscribe": {"channel": "room:1"}})
+    while [name for name, _ in world.engine.waits] != ["publish_join"]:
+        world.engine.let()
+        await world.settle()
+    client.cut()
+    await world.settle()
+    while others := [name for name, _ in world.engine.waits if name != "publish_join"]:
+        world.engine.let(name=others[0])
+        await world.settle()
+    await world.engine.rush()
+    assert [key for push in await watcher.settle() for key in push if key != "channel"] == ["join", "leave"]
+
+
+async def test_who_was_seen_in_the_presence_and_then_taken_back_has_left(world: World) -> None:
+    watcher, client = await world.client(), await world.client("ann")
+    await watcher.subscribe("room:1", join_leave=True)
+    await watcher.settle()
+    world.engine.broken.add("history")
+    with pytest.raises(CommandError):
+        await client.subscribe("room:1")
+    world.engine.broken.clear()
+    assert [push["leave"]["info"]["client"] for push in await watcher.settle()] == [client.id]
+
+
 # What the hub must not be told twice
 
 

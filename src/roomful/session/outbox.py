@@ -91,6 +91,13 @@ class Outbox:
         self._latest_bytes = size
         return True
 
+    def forget_latest(self, channel: str) -> None:
+        """What waits of the channel as the newest of its key isn't wanted any more."""
+        if self._latest is None:
+            return
+        for key in [key for key in self._latest if key[0] == channel]:
+            self._latest_bytes -= len(self._latest.pop(key))
+
     def flush(self) -> None:
         """Writes what waits, unless the transport is paused; `on_writable` of the session calls it then."""
         if self._transport.paused:
@@ -104,7 +111,8 @@ class Outbox:
             self._write(frames)
         if self._latest is not None and not self._frames and not self._transport.paused:
             waiting, self._latest, self._latest_bytes = list(self._latest.values()), None, 0
-            self._write(waiting)
+            if waiting:
+                self._write(waiting)
         if self.on_room is not None and self.has_room:
             self.on_room()
 

@@ -323,6 +323,8 @@ class Session:
         self.context.node.hub.remove(subscription.channel, self.dialect, subscription)
         if self._behind:
             self._behind.discard(subscription)
+        if subscription.traits.latest:
+            self.outbox.forget_latest(subscription.channel)
 
     async def attempt(self, channel: str, step: Awaitable[None]) -> None:
         """One step of leaving a channel; if the engine fails in it, the others are to be done all the same."""
@@ -504,6 +506,8 @@ class Session:
         await self.attempt(channel, node.unlisten(channel, self.dialect, subscription))
         if traits.present:
             await self.attempt(channel, node.disappear(channel, self.client))
+        if subscription.joining is not None:
+            await asyncio.wait((subscription.joining,))  # the others mustn't hear of the leave first
         if traits.announced:
             await node.announce_leave(channel, ClientInfo(self.user, self.client, self.conn_info, subscription.info))
 

@@ -5,6 +5,7 @@ Source: Centrifuge protocol, sections 9, 10, 11.1 and 21.4.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 
@@ -194,11 +195,13 @@ async def enter(
 
 
 async def withdraw(session: Session, subscription: Subscription) -> None:
-    """Undoes `enter` for a subscription that never began: nobody was told of it, so nobody is told now."""
-    node, channel = session.context.node, subscription.channel
+    """Undoes `enter` for a subscription that never began."""
+    node, channel, traits = session.context.node, subscription.channel, subscription.traits
     try:
-        if subscription.traits.present:
+        if traits.present:
             await session.attempt(channel, node.disappear(channel, session.client))
+            if traits.announced:  # no join was, but who looked at the presence meanwhile has seen it
+                await node.announce_leave(channel, session.info_in(channel))
         await session.attempt(channel, node.unlisten(channel, session.dialect, subscription))
     finally:
         session.forget(subscription)  # only now: until then no other subscription may take its place
@@ -206,16 +209,26 @@ async def withdraw(session: Session, subscription: Subscription) -> None:
 
 async def begin(session: Session, entry: Entry) -> None:
     """The reply is queued: live publications may follow, and the others hear of the join."""
-    subscription, node = entry.subscription, session.context.node
+    subscription = entry.subscription
     if session.closed:  # there was no room for the reply
         session.leave(subscription, *CONNECTION_CLOSED)
         return
     subscription.begin(entry.position, complete=entry.complete)
     watch(session, subscription)
-    if subscription.traits.announced:
-        await node.announce_join(subscription.channel, session.info_in(subscription.channel))
+    if subscription.traits.announced and subscription.phase is not ENDED:
+        await _announce(session, subscription)
     if subscription.ending is not None and subscription.phase is not ENDED:
         session.drop(subscription, *subscription.ending)
+
+
+async def _announce(session: Session, subscription: Subscription) -> None:
+    channel = subscription.channel
+    subscription.joining = asyncio.get_running_loop().create_future()
+    try:
+        await session.context.node.announce_join(channel, session.info_in(channel))
+    finally:
+        subscription.joining.set_result(None)
+        subscription.joining = None
 
 
 def watch(session: Session, subscription: Subscription) -> None:

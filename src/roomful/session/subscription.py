@@ -9,6 +9,7 @@ of the client; nothing is queued, pages are read from the log as the socket drai
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum, auto
 from typing import Protocol
 
@@ -104,6 +105,7 @@ class Subscription:
         "expires_at",
         "holder",
         "info",
+        "joining",
         "offset",
         "phase",
         "reading",
@@ -128,6 +130,8 @@ class Subscription:
         """The hook that renews it is just being asked."""
         self.ending: tuple[int, str] | None = None
         """Set while PENDING: the server wants it to end as soon as it has begun."""
+        self.joining: asyncio.Future[None] | None = None
+        """Done when the announcement of its join, which is under way, has arrived."""
         self.reading = False
         """A page of the log is being read for it."""
         self.seen = 0
