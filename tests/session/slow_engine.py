@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from roomful.model.errors import InternalError
@@ -67,10 +67,11 @@ class SlowEngine:
         call(*arguments)
         return True
 
-    def lose_publication(self) -> None:
-        """The next report doesn't arrive, as it may happen with a broker's pub/sub; only a publication with an offset,
-        because it is the log that gives those back."""
-        if self.reports and getattr(self.reports[0][1][1], "offset", 0):
+    def lose_publication(self, channels: Collection[str]) -> None:
+        """The next report doesn't arrive, as it may happen with a broker's pub/sub; only a publication of one of these
+        channels, whose subscribers have a position: it is the log that gives those back. In a `latest` channel, which
+        is never positioned, nobody could know."""
+        if self.reports and self.reports[0][1][0] in channels and getattr(self.reports[0][1][1], "offset", 0):
             self.reports.popleft()
 
     async def rush(self) -> None:
