@@ -18,6 +18,7 @@ from roomful import (
     Roomful,
     RpcEvent,
 )
+from roomful.engines.options import EngineOptions
 from roomful.model.channel import Right
 from roomful.model.errors import BadRequest, NotAvailable, UnknownChannel, UnrecoverablePosition
 from roomful.testing.client import Client, connect
@@ -60,6 +61,13 @@ async def test_the_same_key_publishes_once(app: Roomful) -> None:
         positions = [await app.publish("room:1", n, idempotency_key="k") for n in range(3)]
         assert positions == [positions[0]] * 3
         assert await pubs(ann) == [0]
+
+
+async def test_a_key_is_remembered_as_long_as_the_configuration_says() -> None:
+    app = Roomful(Config(namespaces={"room": ROOM}, engine=EngineOptions(idempotency_ttl_s=0.0)))
+    positions = [await app.publish("room:1", n, idempotency_key="k") for n in range(2)]
+    assert [position and position.offset for position in positions] == [1, 2]
+    await app.stop()
 
 
 async def test_who_is_excluded_gets_nothing_live_or_later_but_moves_on(app: Roomful) -> None:

@@ -223,11 +223,13 @@ class Roomful:
         """Publishes to the channel on all nodes; its position, or None in a channel without history.
 
         data: what JSON can say, or bytes as they are. exclude: ids of clients that don't get it. idempotency_key: the
-        same key within five minutes publishes once. Raises UnknownChannel, BadRequest, or what the engine raises.
+        same key within `[engine] idempotency_ttl_s` publishes once. Raises UnknownChannel, BadRequest, or what the
+        engine raises.
         """
         node, payload = await self._node(), b"null" if data is None else to_client(data)
         check_payload(payload, node.namespaces.of(channel).data_format)
-        draft = Draft(payload, None, tags, frozenset(exclude), idempotency_key)
+        ttl_s = self.live.config.engine.idempotency_ttl_s
+        draft = Draft(payload, None, tags, frozenset(exclude), idempotency_key, ttl_s)
         return (await node.publish(channel, draft)).position
 
     async def broadcast(
