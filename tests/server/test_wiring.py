@@ -3,14 +3,18 @@ from __future__ import annotations
 import pytest
 
 from roomful import ChannelOptions, Config, ConfigError
+from roomful.auth.options import TokenOptions
+from roomful.auth.tokens import sign
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import RESERVED_NAMESPACES, Right
-from roomful.model.errors import UnknownChannel
+from roomful.model.errors import InvalidToken, UnknownChannel
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
 from roomful.server.config import ServerOptions
 from roomful.server.wiring import DEV_OPTIONS, ROOMS_PATH, Live, wire
 from roomful.session.options import ConnectionOptions, LimitOptions
+
+SIGNER = TokenOptions(hmac_secret="s" * 32)
 
 
 def live(config: Config, *, dev: bool = False) -> Live:
@@ -23,7 +27,7 @@ def test_an_engine_that_isnt_there_is_named() -> None:
         live(Config(engine=EngineOptions(url="rabbit://x")))
 
 
-def test_each_part_gets_its_own_options_and_no_more() -> None:
+async def test_each_part_gets_its_own_options_and_no_more() -> None:
     config = Config(
         server=ServerOptions(allowed_origins=("https://a.example",), trusted_proxies=("10.0.0.0/8",)),
         connection=ConnectionOptions(hook_deadline_s=3.0),
@@ -36,7 +40,8 @@ def test_each_part_gets_its_own_options_and_no_more() -> None:
     assert made.node.hooks.deadline_s == 3.0
     (rooms,) = made.websocket_routes
     assert (rooms.path, rooms.max_message_bytes) == (ROOMS_PATH, 1000)
-    assert made.context.authenticator is None
+    with pytest.raises(InvalidToken):  # no key, so none can be believed
+        await made.context.authenticator.connection(sign(SIGNER, {}, user="ann", now=0.0, ttl_s=None))
     assert not made.context.insecure
 
 

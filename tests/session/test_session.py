@@ -634,7 +634,7 @@ async def test_also_when_it_goes_while_the_hook_decides_and_then_not_before_the_
 
 async def test_who_goes_while_his_token_is_verified_was_never_here(world: World) -> None:
     told, fetched = Told(world), asyncio.Event()
-    verify = world.context.authenticator.connection  # type: ignore[union-attr]
+    verify = world.context.authenticator.connection
 
     class Slow:
         async def connection(self, token: str) -> Any:

@@ -88,7 +88,7 @@ class World:
         )
         self.context = Context(
             node=self.node,
-            authenticator=TokenAuthenticator(tokens, clock=self.wall) if tokens.has_key else None,
+            authenticator=TokenAuthenticator(tokens, clock=self.wall),
             options=options or ConnectionOptions(),
             limits=limits,
             handlers=HANDLERS,

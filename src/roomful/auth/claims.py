@@ -11,15 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from roomful.auth.options import TokenOptions
-from roomful.model.client import Credentials, Grant, Override
+from roomful.model.client import ANONYMOUS_PREFIX, Credentials, Grant, Override
 from roomful.model.errors import Expired, InvalidToken, TokenExpired
 from roomful.seams.authenticator import SubscriptionClaims
 
 LIFE_MAX_S = 365 * 86400.0
 """No connection and no subscription lives longer without a new token."""
-
-ANONYMOUS_PREFIX = "~"
-"""Anonymous people are called `~<client id>`; no user may look like one."""
 
 
 class _Switch(msgspec.Struct, frozen=True):

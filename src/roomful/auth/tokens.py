@@ -14,10 +14,10 @@ from typing import Any
 import jwt
 import msgspec
 
-from roomful.auth.claims import ANONYMOUS_PREFIX, connection_credentials, subscription_claims
+from roomful.auth.claims import connection_credentials, subscription_claims
 from roomful.auth.jwks import Jwks
 from roomful.auth.options import TokenOptions
-from roomful.model.client import Credentials
+from roomful.model.client import ANONYMOUS_PREFIX, Credentials
 from roomful.model.errors import ConfigError, InvalidToken
 from roomful.seams.authenticator import SubscriptionClaims
 

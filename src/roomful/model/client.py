@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+ANONYMOUS_PREFIX = "~"
+"""An anonymous connection is the person `~<client id>`; no user id begins with it."""
+
 
 class ClientInfo(msgspec.Struct, frozen=True):
     """What others may see of a connection: in presence, in join and leave, beside what it publishes.

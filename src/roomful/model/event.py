@@ -4,7 +4,7 @@ Each event type has one reply type (`HOOKS` in `node/hooks.py`). A hook that ret
 namespace decide. A reply object grants. An exception refuses: `Forbidden` (103, and 3507 for a connect) or any
 other `RoomfulError`; `Disconnect` ends the connection.
 
-JSON values: `data` and `info` are Python objects when the client speaks JSON and they parse, else bytes as sent.
+JSON values: what a client sent as `data` is a Python object where it parses as JSON, else the bytes as sent.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from roomful.model.disconnects import Disconnect
 from roomful.model.errors import ConfigError, InternalError, RoomfulError
@@ -37,7 +37,6 @@ THREADS_MAX = 32
 """Plain functions that run at once; the loop's own pool has 6 on two cores, which a few slow hooks would fill."""
 
 Hook = Callable[[Any], Any]
-HookT = TypeVar("HookT", bound=Callable[..., Any])
 
 
 class Kind(NamedTuple):

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Protocol
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -68,7 +69,7 @@ def _demo(app: Reported) -> ASGIApp:
         if app.dev and STATIC.is_dir():
             await files_app(scope, receive, send)
         else:
-            await error(404, 104, "there is nothing here")(scope, receive, send)
+            raise HTTPException(404)
 
     return demo
 

@@ -22,12 +22,11 @@ from starlette.types import ASGIApp
 from roomful.model.errors import ConfigError
 from roomful.server.config import ServerOptions
 from roomful.server.listen import bound_sockets, url_of
+from roomful.server.signals import SIGNALS
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.uvicorn_bridge import Bridge
 
 log = logging.getLogger("roomful.server")
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _CLOSE_S = 1.0
 """After draining, for the last closing handshakes. uvicorn takes whole seconds for its part, the requests under way."""

@@ -72,7 +72,7 @@ def wire(
     )
     context = Context(
         node=node,
-        authenticator=TokenAuthenticator(config.tokens) if config.tokens.has_key else None,
+        authenticator=TokenAuthenticator(config.tokens),
         options=config.connection,
         limits=config.limits,
         handlers=HANDLERS,

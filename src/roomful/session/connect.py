@@ -13,8 +13,8 @@ import msgspec
 
 from roomful.model import command as c
 from roomful.model.channel import personal_channel
-from roomful.model.client import Credentials, Grant
-from roomful.model.disconnects import disconnect
+from roomful.model.client import ANONYMOUS_PREFIX, Credentials, Grant
+from roomful.model.disconnects import DISCONNECTS, disconnect
 from roomful.model.errors import (
     Expired,
     Forbidden,
@@ -28,17 +28,13 @@ from roomful.model.event import ConnectEvent, ConnectReply, SubscriptionOptions
 from roomful.model.order import DisconnectOrder
 from roomful.model.reply import ConnectResult
 from roomful.session.payload import from_client, to_client
-from roomful.session.refresh import watch_connection
 from roomful.session.session import Session
-from roomful.session.subscribe import Entry, authorize, begin, enter, ttl, withdraw
+from roomful.session.subscribe import Entry, authorize, begin, enter, ttl, watch, withdraw
 
 log = logging.getLogger("roomful.session")
 
 NAME_MAX = 64
 """Letters of a name that `--dev` shows to others."""
-
-FOREIGN_PERSON = "~"
-"""User ids don't begin with it: an anonymous connection is the person `~<client id>`."""
 
 
 async def connect(session: Session, command: c.Connect) -> None:
@@ -67,7 +63,7 @@ async def connect(session: Session, command: c.Connect) -> None:
     session.reply(command.id, _result(session, data, entries))
     if not session.closed:
         session.connected()
-        watch_connection(session)
+        watch(session, session)
     for entry in entries:
         await begin(session, entry)
 
@@ -95,11 +91,8 @@ async def _identify(session: Session, command: c.Connect, known: Credentials | N
 
 
 async def _by_token(session: Session, token: str) -> Credentials | None:
-    authenticator = session.context.authenticator
     try:
-        if authenticator is None:
-            raise InvalidToken("no key to verify tokens with is configured")
-        return await authenticator.connection(token)
+        return await session.context.authenticator.connection(token)
     except (InvalidToken, TokenExpired, Expired) as error:
         if session.context.insecure:
             return None
@@ -129,8 +122,8 @@ def _combined(known: Credentials, reply: ConnectReply | None) -> Credentials:
     if reply is None:
         return known
     user = known.user if reply.user is None else reply.user
-    if user.startswith(FOREIGN_PERSON):
-        log.error("the connect hook named the user %r; user ids can't start with %r", user, FOREIGN_PERSON)
+    if user.startswith(ANONYMOUS_PREFIX):
+        log.error("the connect hook named the user %r; user ids can't start with %r", user, ANONYMOUS_PREFIX)
         raise InternalError
     subs = reply.subs if isinstance(reply.subs, dict) else dict.fromkeys(reply.subs, SubscriptionOptions())
     return Credentials(
@@ -163,8 +156,6 @@ def _take_on(session: Session, credentials: Credentials, known: Credentials | No
     session.token_subs = frozenset(known.subs) if known else frozenset()
     if credentials.meta:
         session.meta = credentials.meta
-    if credentials.claims:
-        session.claims = credentials.claims
 
 
 def _check_user_limit(session: Session) -> None:
@@ -203,7 +194,7 @@ async def _replace_older(session: Session, channel: str) -> None:
     node = session.context.node
     clients, _ = await node.presence_counts(channel)
     if clients:
-        code, reason = disconnect("connection_limit").args
+        code, reason = DISCONNECTS["connection_limit"]
         await node.order(DisconnectOrder(session.user, code=code, reason=reason, whitelist=[session.client]))
 
 

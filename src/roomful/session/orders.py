@@ -10,9 +10,8 @@ from roomful.model.errors import RoomfulError
 from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Position
 from roomful.model.push import RefreshPush, SubscribePush
-from roomful.session.refresh import watch_connection
 from roomful.session.session import Session
-from roomful.session.subscribe import Entry, begin, enter, ttl
+from roomful.session.subscribe import Entry, begin, enter, ttl, watch
 from roomful.session.subscription import PENDING
 
 log = logging.getLogger("roomful.session")
@@ -77,5 +76,5 @@ async def refresh(session: Session, order: RefreshOrder) -> None:
     if order.info is not None:
         session.conn_info = order.info
     session.expires_at = order.expires_at
-    watch_connection(session)
+    watch(session, session)
     session.push(RefreshPush(*ttl(session, session.expires_at, session.server_refresh)))

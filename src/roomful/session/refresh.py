@@ -6,10 +6,12 @@ Where a token granted it, the client brings a new one in time; where a hook gran
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from roomful.model import command as c
-from roomful.model.disconnects import UNSUBSCRIBES, Disconnect, disconnect
+from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
 from roomful.model.errors import BadRequest, Forbidden, InvalidToken, RoomfulError, TokenExpired
 from roomful.model.event import RefreshEvent, RefreshReply, SubRefreshEvent, SubRefreshReply
 from roomful.model.reply import RefreshResult, SubRefreshResult
@@ -17,7 +19,7 @@ from roomful.node import eager
 from roomful.seams.authenticator import SubscriptionClaims
 from roomful.session.payload import to_client
 from roomful.session.session import Session
-from roomful.session.subscribe import ttl, watch
+from roomful.session.subscribe import Expiring, is_for, ttl, watch
 from roomful.session.subscription import ENDED, PENDING, Subscription
 
 log = logging.getLogger("roomful.session")
@@ -34,8 +36,6 @@ async def refresh(session: Session, command: c.Refresh) -> RefreshResult:
     if context.insecure:
         return RefreshResult(session.client, context.node.version)
     try:
-        if context.authenticator is None:
-            raise InvalidToken("no key to verify tokens with is configured")
         credentials = await context.authenticator.connection(command.token)
     except TokenExpired:
         raise disconnect("expired") from None
@@ -48,7 +48,7 @@ async def refresh(session: Session, command: c.Refresh) -> RefreshResult:
         raise disconnect("insufficient_state")
     session.expires_at = credentials.expires_at
     session.conn_info = credentials.info or session.conn_info
-    watch_connection(session)
+    watch(session, session)
     expires, seconds = ttl(session, session.expires_at, server_refresh=False)
     return RefreshResult(session.client, context.node.version, expires, seconds)
 
@@ -71,7 +71,7 @@ async def sub_refresh(session: Session, command: c.SubRefresh) -> SubRefreshResu
         raise Forbidden("not subscribed")
     if subscription.server_refresh:
         raise disconnect("bad_request")
-    if claims.channel != channel or claims.user != session.user or claims.client not in ("", session.client):
+    if not is_for(claims, session, channel):
         raise disconnect("invalid_token")
     subscription.expires_at = claims.grant.expires_at
     subscription.info = claims.grant.info or subscription.info
@@ -80,111 +80,75 @@ async def sub_refresh(session: Session, command: c.SubRefresh) -> SubRefreshResu
 
 
 async def _verified(session: Session, token: str) -> SubscriptionClaims:
-    authenticator = session.context.authenticator
     try:
-        if authenticator is None:
-            raise InvalidToken("no key to verify subscription tokens with is configured")
-        return await authenticator.subscription(token)
+        return await session.context.authenticator.subscription(token)
     except InvalidToken as error:
         log.info("client %s sent a bad subscription token to refresh: %s", session.client, error)
         raise disconnect("invalid_token") from None
 
 
-def watch_connection(session: Session) -> None:
-    """Has the connection's expiry looked after."""
-    if session.expires_at is not None:
-        grace = 0.0 if session.server_refresh else session.context.options.expired_grace_s
-        session.watch_expiry(session.expires_at + grace)
-
-
 def on_expiry(session: Session) -> None:
     """Something has expired, or will: ends what is over, asks hooks to renew, and looks after the rest."""
-    _check_connection(session)
+    _check(session, session, lambda: session.end(*DISCONNECTS["expired"]), lambda: _renew_connection(session))
     for subscription in tuple(session.subscriptions.values()):
         if subscription.phase not in (PENDING, ENDED):
-            _check_subscription(session, subscription)
+            _check(
+                session,
+                subscription,
+                partial(_end_subscription, session, subscription),
+                partial(_renew_subscription, session, subscription),
+            )
 
 
-def _check_connection(session: Session) -> None:
-    expires_at = session.expires_at
-    if expires_at is None or session.closed:
+def _check(
+    session: Session, what: Expiring, end: Callable[[], None], renew: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    if what.expires_at is None or session.closed:
         return
-    now, grace = session.context.node.wall_clock(), session.context.options.expired_grace_s
-    if expires_at + grace <= now:
-        session.end(*disconnect("expired").args)
-    elif not session.server_refresh or now < expires_at:
-        watch_connection(session)
-    elif not session.renewing:
-        session.watch_expiry(expires_at + grace)
-        eager.start(_contained(session, _renew_connection(session)))
+    now, over = session.context.node.wall_clock(), what.expires_at + session.context.options.expired_grace_s
+    if over <= now:
+        end()
+    elif not what.server_refresh or now < what.expires_at:
+        watch(session, what)
+    elif not what.renewing:
+        session.watch_expiry(over)
+        eager.start(_contained(session, renew()))
 
 
 async def _contained(session: Session, renewal: Awaitable[None]) -> None:
-    """A renewal that goes on by itself."""
+    """A renewal that goes on by itself; a hook that failed for now is asked again within the grace."""
     try:
         await renewal
     except Disconnect as ending:
         session.end(ending.code, ending.reason)
+    except RoomfulError:
+        session.watch_expiry(session.context.node.wall_clock() + RETRY_S)
     except Exception:
         # Never open beyond its time: whatever went wrong here, the connection ends.
         log.exception("the expiry of client %s could not be handled", session.client)
-        session.end(*disconnect("expired").args)
+        session.end(*DISCONNECTS["expired"])
 
 
 async def _renew_connection(session: Session) -> None:
-    """Asks the hook. No opinion or a refusal ends it; a hook that fails is asked again within the grace."""
-    node = session.context.node
-    session.renewing = True
-    try:
-        reply: RefreshReply | None = await node.hooks.call(RefreshEvent(session.client, session.user, session.meta))
-    except RoomfulError as error:
-        if error.temporary:
-            session.watch_expiry(node.wall_clock() + RETRY_S)
-            return
-        reply = None
-    finally:
-        session.renewing = False
-    if reply is None or (reply.expires_at is not None and reply.expires_at <= node.wall_clock()):
-        session.end(*disconnect("expired").args)
+    """Asks the hook. No opinion or a refusal ends it."""
+    reply = await _asked(session, session, RefreshEvent(session.client, session.user, session.meta))
+    if reply is None:
+        session.end(*DISCONNECTS["expired"])
         return
     if reply.info is not None:
         session.conn_info = to_client(reply.info)
     session.expires_at = reply.expires_at
-    watch_connection(session)
-
-
-def _check_subscription(session: Session, subscription: Subscription) -> None:
-    """As for a connection."""
-    expires_at = subscription.expires_at
-    if expires_at is None:
-        return
-    now, grace = session.context.node.wall_clock(), session.context.options.expired_grace_s
-    if expires_at + grace <= now:
-        _end_subscription(session, subscription)
-    elif not subscription.server_refresh or now < expires_at:
-        watch(session, subscription)
-    elif not subscription.renewing:
-        session.watch_expiry(expires_at + grace)
-        eager.start(_contained(session, _renew_subscription(session, subscription)))
+    watch(session, session)
 
 
 async def _renew_subscription(session: Session, subscription: Subscription) -> None:
     """As for a connection."""
-    node, channel = session.context.node, subscription.channel
+    channel = subscription.channel
     event = SubRefreshEvent(session.client, session.user, channel, session.meta)
-    subscription.renewing = True
-    try:
-        reply: SubRefreshReply | None = await node.hooks.call(event, channel)
-    except RoomfulError as error:
-        if error.temporary:
-            session.watch_expiry(node.wall_clock() + RETRY_S)
-            return
-        reply = None
-    finally:
-        subscription.renewing = False
+    reply = await _asked(session, subscription, event, channel)
     if subscription.phase is ENDED:
         return
-    if reply is None or (reply.expires_at is not None and reply.expires_at <= node.wall_clock()):
+    if reply is None:
         _end_subscription(session, subscription)
         return
     if reply.info is not None:
@@ -193,8 +157,26 @@ async def _renew_subscription(session: Session, subscription: Subscription) -> N
     watch(session, subscription)
 
 
+async def _asked(
+    session: Session, what: Expiring, event: RefreshEvent | SubRefreshEvent, channel: str = ""
+) -> RefreshReply | SubRefreshReply | None:
+    """What the hook replies; None when it doesn't renew. Raises the error of a hook that is to be asked again."""
+    node = session.context.node
+    what.renewing = True
+    try:
+        reply: RefreshReply | SubRefreshReply | None = await node.hooks.call(event, channel)
+    except RoomfulError as error:
+        if error.temporary:
+            raise
+        return None
+    finally:
+        what.renewing = False
+    over = reply is not None and reply.expires_at is not None and reply.expires_at <= node.wall_clock()
+    return None if over else reply
+
+
 def _end_subscription(session: Session, subscription: Subscription) -> None:
     if subscription.traits.server_side:
-        session.end(*disconnect("subscription_expired").args)
+        session.end(*DISCONNECTS["subscription_expired"])
     else:
         session.drop(subscription, *UNSUBSCRIBES["subscription_expired"])

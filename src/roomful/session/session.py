@@ -97,7 +97,7 @@ class Context:
     """
 
     node: Node
-    authenticator: Authenticator | None
+    authenticator: Authenticator
     options: ConnectionOptions
     limits: LimitOptions
     handlers: Mapping[type, Handler]
@@ -125,7 +125,6 @@ class Session:
         "_ping_due",
         "_pong_due",
         "arrivals",
-        "claims",
         "client",
         "conn_info",
         "context",
@@ -157,7 +156,6 @@ class Session:
         self.secret = ""
         self.conn_info = b""
         self.meta: dict[str, Any] = NOTHING
-        self.claims: dict[str, Any] = NOTHING
         self.expires_at: float | None = None
         """Seconds since 1970."""
         self.token_subs: frozenset[str] = frozenset()
@@ -225,11 +223,6 @@ class Session:
     @property
     def pings_natively(self) -> bool:
         return self._native_pings
-
-    @property
-    def info(self) -> ClientInfo:
-        """What others see of it."""
-        return ClientInfo(self.user, self.client, self.conn_info)
 
     def info_in(self, channel: str) -> ClientInfo:
         """What others see of it in a channel."""
@@ -354,14 +347,15 @@ class Session:
 
     def read_on(self) -> None:
         """Reads the next page for each subscription that is behind, as far as there is room."""
-        for subscription in tuple(self._behind or ()):
+        behind = self._behind or set()
+        for subscription in tuple(behind):
             if not self.outbox.has_room:
                 return
             if subscription.phase is not BEHIND:
-                self._behind.discard(subscription)  # type: ignore[union-attr]  # it can't be None in here
+                behind.discard(subscription)
             elif not subscription.reading:
                 eager.start(self.context.read_page(self, subscription))
-        if not self._behind:
+        if not behind:
             self.outbox.on_room = None
 
     def end_slow(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from typing import Protocol
 
 import msgspec
 
@@ -29,6 +30,7 @@ from roomful.model.event import SubscribeEvent, SubscribeReply
 from roomful.model.publication import HistoryFilter, Position
 from roomful.model.reply import SubscribeResult, UnsubscribeResult
 from roomful.rooms.recovery import recover
+from roomful.seams.authenticator import SubscriptionClaims
 from roomful.session.payload import from_client, to_client
 from roomful.session.session import CONNECTION_CLOSED, Session
 from roomful.session.subscription import ENDED, PENDING, Subscription, Traits
@@ -114,11 +116,8 @@ async def authorize(session: Session, channel: str, options: ChannelOptions, tok
 
 
 async def _granted_by_token(session: Session, channel: str, token: str) -> tuple[Grant | None, dict[str, object]]:
-    authenticator = session.context.authenticator
     try:
-        if authenticator is None:
-            raise InvalidToken("no key to verify subscription tokens with is configured")
-        claims = await authenticator.subscription(token)
+        claims = await session.context.authenticator.subscription(token)
     except (InvalidToken, TokenExpired, Expired) as error:
         if session.context.insecure:
             return None, {}
@@ -126,12 +125,16 @@ async def _granted_by_token(session: Session, channel: str, token: str) -> tuple
             log.info("client %s sent a bad subscription token for %r: %s", session.client, channel, error)
             raise Forbidden("invalid subscription token") from None
         raise
-    fits = claims.channel == channel and claims.user == session.user and claims.client in ("", session.client)
-    if not fits:
+    if not is_for(claims, session, channel):
         if session.context.insecure:
             return None, {}
         raise disconnect("invalid_token")
     return claims.grant, claims.claims
+
+
+def is_for(claims: SubscriptionClaims, session: Session, channel: str) -> bool:
+    """Whether a subscription token names this channel and this client."""
+    return claims.channel == channel and claims.user == session.user and claims.client in ("", session.client)
 
 
 def _granted_by_hook(reply: SubscribeReply, token: Grant | None) -> Grant:
@@ -231,11 +234,22 @@ async def _announce(session: Session, subscription: Subscription) -> None:
         subscription.joining = None
 
 
-def watch(session: Session, subscription: Subscription) -> None:
-    """Has its expiry looked after."""
-    if subscription.expires_at is not None:
-        grace = 0.0 if subscription.server_refresh else session.context.options.expired_grace_s
-        session.watch_expiry(subscription.expires_at + grace)
+class Expiring(Protocol):
+    """A connection or a subscription. expires_at: seconds since 1970, None for never. server_refresh: a hook renews it.
+
+    renewing: that hook is just being asked.
+    """
+
+    expires_at: float | None
+    server_refresh: bool
+    renewing: bool
+
+
+def watch(session: Session, what: Expiring) -> None:
+    """Has the expiry of this session, or of one of its subscriptions, looked after."""
+    if what.expires_at is not None:
+        grace = 0.0 if what.server_refresh else session.context.options.expired_grace_s
+        session.watch_expiry(what.expires_at + grace)
 
 
 def ttl(session: Session, expires_at: float | None, server_refresh: bool) -> tuple[bool, int]:
