@@ -8,17 +8,28 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from glob import glob
 
 COMPONENTS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "nats-server": ("nats-server",),
+    "nginx": ("nginx",),
     "node": ("node", "nodejs"),
+    "postgres": ("postgres",),
+    "redis-server": ("redis-server",),
+    "valkey-server": ("valkey-server",),
 }
 """Name → the commands it may have, the first one found wins."""
+
+PLACES = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", *sorted(glob("/usr/lib/postgresql/*/bin"))]
+)
+"""Where they are looked for: servers lie outside a user's PATH, PostgreSQL's in a folder of its version."""
 
 
 def find(name: str) -> str | None:
     """The path of a component's program; None when it isn't installed. KeyError for a name not in the table."""
-    return next(filter(None, map(shutil.which, COMPONENTS[name])), None)
+    return next(filter(None, (shutil.which(command, path=PLACES) for command in COMPONENTS[name])), None)
 
 
 if __name__ == "__main__":
