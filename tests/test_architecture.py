@@ -107,6 +107,7 @@ PUBLIC = [
     "RoomfulError",
     "RpcEvent",
     "RpcReply",
+    "ServerRpcEvent",
     "SubRefreshEvent",
     "SubRefreshReply",
     "SubscribeEvent",

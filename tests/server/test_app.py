@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,155 +12,15 @@ from roomful import (
     ConnectEvent,
     ConnectReply,
     DisconnectEvent,
-    Position,
     PublishEvent,
     Roomful,
     RpcEvent,
 )
-from roomful.engines.options import EngineOptions
 from roomful.model.channel import Right
-from roomful.model.errors import BadRequest, NotAvailable, UnknownChannel, UnrecoverablePosition
-from roomful.testing.client import Client, connect
+from roomful.testing.client import connect
 
 ROOM = ChannelOptions(history_size=10, history_ttl_s=60.0, recover=True, presence=True, join_leave=True)
 CONFIG = Config(namespaces={"room": ROOM, "plain": ChannelOptions(subscribe="client"), "open": ChannelOptions()})
-
-
-@pytest.fixture
-async def app() -> AsyncIterator[Roomful]:
-    """Lets everybody in as the user they name, subscribed to `room:1`."""
-    app = Roomful(CONFIG)
-
-    @app.on(ConnectEvent)
-    async def who(event: ConnectEvent) -> ConnectReply:
-        return ConnectReply(user=event.data, subs=["room:1"])
-
-    await app.start()
-    yield app
-    await app.stop()
-
-
-async def pubs(client: Client) -> list[Any]:
-    return [push["pub"]["data"] for push in await client.settle() if "pub" in push]
-
-
-async def test_what_is_published_arrives_and_has_a_position(app: Roomful) -> None:
-    async with connect(app, data="ann") as ann:
-        first = await app.publish("room:1", {"text": "hello"})
-        second = await app.publish("room:1", None, tags={"a": "b"})
-        assert first is not None
-        assert second == Position(first.epoch, first.offset + 1)
-        pushes = [push["pub"] for push in await ann.settle() if "pub" in push]
-        assert pushes == [{"data": {"text": "hello"}, "offset": 1}, {"offset": 2, "tags": {"a": "b"}, "data": None}]
-        assert await app.publish("plain:1", 1) is None
-
-
-async def test_the_same_key_publishes_once(app: Roomful) -> None:
-    async with connect(app, data="ann") as ann:
-        positions = [await app.publish("room:1", n, idempotency_key="k") for n in range(3)]
-        assert positions == [positions[0]] * 3
-        assert await pubs(ann) == [0]
-
-
-async def test_a_key_is_remembered_as_long_as_the_configuration_says() -> None:
-    app = Roomful(Config(namespaces={"room": ROOM}, engine=EngineOptions(idempotency_ttl_s=0.0)))
-    positions = [await app.publish("room:1", n, idempotency_key="k") for n in range(2)]
-    assert [position and position.offset for position in positions] == [1, 2]
-    await app.stop()
-
-
-async def test_who_is_excluded_gets_nothing_live_or_later_but_moves_on(app: Roomful) -> None:
-    async with connect(app, data="ann") as ann, connect(app, data="bob") as bob:
-        await app.publish("room:1", "secret", exclude=[ann.id])
-        await app.publish("room:1", "for all")
-        assert await pubs(ann) == ["for all"]
-        assert await pubs(bob) == ["secret", "for all"]
-        assert ann.transport.closed is None
-
-
-async def test_a_broadcast_says_what_came_of_each_channel(app: Roomful) -> None:
-    results = await app.broadcast(["room:1", "nowhere:1", "plain:1", "room:2"], {"n": 1})
-    assert [(r.channel, r.position and r.position.offset, type(r.error)) for r in results] == [
-        ("room:1", 1, type(None)),
-        ("nowhere:1", None, UnknownChannel),
-        ("plain:1", None, type(None)),
-        ("room:2", 1, type(None)),
-    ]
-
-
-async def test_bytes_that_are_not_json_are_refused_where_json_is_promised(app: Roomful) -> None:
-    with pytest.raises(BadRequest):
-        await app.publish("room:1", b"\xff")
-    with pytest.raises(BadRequest):
-        await app.publish("", 1)
-
-
-async def test_history_and_its_refusals(app: Roomful) -> None:
-    for n in range(12):
-        await app.publish("room:1", n)
-    page = await app.history("room:1", limit=None)
-    assert [int(p.data) for p in page.publications] == list(range(2, 12))
-    newest = await app.history("room:1", limit=2, reverse=True)
-    assert [int(p.data) for p in newest.publications] == [11, 10]
-    assert (await app.history("room:1")).publications == []
-    since = await app.history("room:1", limit=5, since=Position(page.head.epoch, 10))
-    assert [int(p.data) for p in since.publications] == [10, 11]
-    with pytest.raises(UnrecoverablePosition):
-        await app.history("room:1", limit=5, since=Position("other", 10))
-    with pytest.raises(NotAvailable):
-        await app.history("plain:1")
-    await app.remove_history("room:1")
-    emptied = await app.history("room:1", limit=None)
-    assert (emptied.publications, emptied.head) == ([], page.head)
-
-
-async def test_presence_channels_and_info(app: Roomful) -> None:
-    async with connect(app, data="ann") as one, connect(app, data="ann") as two, connect(app, data="bob") as bob:
-        await bob.subscribe("plain:7")
-        assert set(await app.presence("room:1")) == {one.id, two.id, bob.id}
-        stats = await app.presence_stats("room:1")
-        assert (stats.num_clients, stats.num_users) == (3, 2)
-        with pytest.raises(NotAvailable):
-            await app.presence("plain:7")
-        assert await app.channels() == {"room:1": 3, "plain:7": 1}
-        assert await app.channels("plain:*") == {"plain:7": 1}
-        (node,) = await app.info()
-        assert (node.num_clients, node.num_users, node.num_channels, node.num_subs) == (3, 2, 2, 4)
-
-
-async def test_orders_reach_the_user_or_one_connection(app: Roomful) -> None:
-    async with connect(app, data="ann") as one, connect(app, data="ann") as two, connect(app, data="bob") as bob:
-        await app.subscribe("ann", "open:1", data={"hi": 1})
-        assert [p for p in await one.settle() if "subscribe" in p] == [
-            {"channel": "open:1", "subscribe": {"data": {"hi": 1}}}
-        ]
-        assert await app.channels("open:*") == {"open:1": 2}
-        await app.unsubscribe("ann", "open:1", client=two.id)
-        assert {"channel": "open:1", "unsubscribe": {"code": 2000, "reason": "server unsubscribe"}} in (
-            await two.settle()
-        )
-        assert await app.channels("open:*") == {"open:1": 1}
-        await app.disconnect("ann", whitelist=[one.id])
-        assert await two.closed() == (3503, "force disconnect")
-        assert one.transport.closed is None
-        await app.refresh("ann", expired=True)
-        assert await one.closed() == (3005, "connection expired")
-        assert bob.transport.closed is None
-
-
-async def test_a_subscription_of_the_server_goes_on_from_a_position(app: Roomful) -> None:
-    for n in range(5):
-        await app.publish("room:9", n)
-    head = (await app.history("room:9")).head
-    async with connect(app, data="ann") as ann:
-        await app.subscribe("ann", "room:9", recover_since=Position(head.epoch, 2))
-        await app.publish("room:9", 5)
-        assert [p["pub"]["data"] for p in await ann.settle() if p.get("channel") == "room:9" and "pub" in p] == [
-            2,
-            3,
-            4,
-            5,
-        ]
 
 
 async def test_it_starts_by_itself_and_again_after_its_end() -> None:

@@ -91,11 +91,15 @@ class PublishEvent(msgspec.Struct, frozen=True):
 
 
 class PublishReply(msgspec.Struct, frozen=True):
-    """Grants the publication. data: replaces the payload; None leaves it. tags: go along. exclude: client ids."""
+    """Grants the publication. data: replaces the payload; None leaves it. tags: go along. exclude: client ids.
+
+    skip_history: only whoever is there now gets it; the log never has it.
+    """
 
     data: Any = None
     tags: dict[str, str] | None = None
     exclude: frozenset[str] = frozenset()
+    skip_history: bool = False
 
 
 class RpcEvent(msgspec.Struct, frozen=True):
@@ -109,6 +113,15 @@ class RpcEvent(msgspec.Struct, frozen=True):
 
 
 class RpcReply(msgspec.Struct, frozen=True):
+    """What the method returns."""
+
+    data: Any = None
+
+
+class ServerRpcEvent(msgspec.Struct, frozen=True):
+    """A backend calls a method over `/api/rpc` with an API key; no client is behind it. Answered by `RpcReply`."""
+
+    method: str
     data: Any = None
 
 

@@ -35,6 +35,8 @@ from roomful.seams.engine import Engine
 
 log = logging.getLogger("roomful.node")
 
+NOT_KEPT = Retention()
+
 DRAIN_PER_S = 100
 """A few clients are let go at this rate, many as fast as the drain time demands."""
 
@@ -43,9 +45,10 @@ FAREWELL_S = 3.0
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """One node as `info` shows it. uptime_s: seconds since its start. num_subs: subscriptions in all channels."""
+    """One node as `info` shows it. name: for people. uptime_s: since its start. num_subs: in all channels."""
 
     uid: str
+    name: str
     version: str
     num_clients: int
     num_users: int
@@ -61,6 +64,7 @@ class Node:
         self,
         *,
         id: str,
+        name: str = "",
         version: str,
         engine: Engine,
         namespaces: Namespaces,
@@ -70,6 +74,7 @@ class Node:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.id = id
+        self.name = name or id
         self.version = version
         self.engine = engine
         self.namespaces = namespaces
@@ -121,16 +126,18 @@ class Node:
 
     # What sessions and the application ask for
 
-    async def publish(self, channel: str, draft: Draft) -> Published:
+    async def publish(self, channel: str, draft: Draft, *, skip_history: bool = False) -> Published:
         """Publishes to everybody in the channel, on all nodes. When it answers, the engine has it.
 
-        Raises TypeError for tags that aren't text: what can't be encoded mustn't get as far as the hub.
+        skip_history: it goes past the channel's stream, as in a channel without history. Raises TypeError for tags
+        that aren't text: what can't be encoded mustn't get as far as the hub.
         """
         options = self.namespaces.of(channel)
         for name, value in (draft.tags or {}).items():
             if not (isinstance(name, str) and isinstance(value, str)):
                 raise TypeError(f"tags are text by text, got {name!r}: {value!r}")
-        return await self.engine.broker.publish(channel, draft, options.retention)
+        keep = NOT_KEPT if skip_history else options.retention
+        return await self.engine.broker.publish(channel, draft, keep)
 
     async def history(self, channel: str, wanted: HistoryFilter) -> Page:
         """Part of a channel's stream. Raises NotAvailable for a channel without history."""
@@ -167,6 +174,7 @@ class Node:
         """This node in figures."""
         return NodeInfo(
             uid=self.id,
+            name=self.name,
             version=self.version,
             num_clients=len(self.directory),
             num_users=self.directory.users,

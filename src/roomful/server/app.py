@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from roomful.model.client import ClientInfo, Grant
-from roomful.model.errors import ConfigError, RoomfulError, UnrecoverablePosition
-from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
-from roomful.model.publication import Draft, HistoryFilter, Page, Position
-from roomful.model.reply import PresenceStatsResult
+from roomful.model.errors import ConfigError
 from roomful.node import eager
 from roomful.node.hooks import Hooks
-from roomful.node.node import Node, NodeInfo
 from roomful.node.stats import Stats
 from roomful.server import routes
+from roomful.server.calls import Calls
 from roomful.server.config import Config
 from roomful.server.config_check import check
 from roomful.server.settings import load
 from roomful.server.signals import on_termination
 from roomful.server.wiring import Live, wire
-from roomful.session.payload import check_payload, to_client
 from roomful.transports.asgi_websocket import serve_websocket
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 
@@ -35,15 +29,7 @@ log = logging.getLogger("roomful.server")
 HookT = TypeVar("HookT", bound=Callable[..., Any])
 
 
-class Broadcasted(msgspec.Struct, frozen=True):
-    """What came of one channel of a broadcast: its position (None without history), or the error."""
-
-    channel: str
-    position: Position | None = None
-    error: RoomfulError | None = None
-
-
-class Roomful:
+class Roomful(Calls):
     """A server: hooks are added to it, it is served or mounted, and it publishes from any task of the process.
 
         app = Roomful()                      # roomful.toml and ROOMFUL_… ; or Roomful(Config(...))
@@ -209,133 +195,6 @@ class Roomful:
                 await self.start()
                 await self._http(scope, receive, send)
 
-    # What the application asks for
-
-    async def publish(
-        self,
-        channel: str,
-        data: Any,
-        *,
-        tags: dict[str, str] | None = None,
-        exclude: Iterable[str] = (),
-        idempotency_key: str = "",
-    ) -> Position | None:
-        """Publishes to the channel on all nodes; its position, or None in a channel without history.
-
-        data: what JSON can say, or bytes as they are. exclude: ids of clients that don't get it. idempotency_key: the
-        same key within `[engine] idempotency_ttl_s` publishes once. Raises UnknownChannel, BadRequest, or what the
-        engine raises.
-        """
-        node, payload = await self._node(), b"null" if data is None else to_client(data)
-        check_payload(payload, node.namespaces.of(channel).data_format)
-        ttl_s = self.live.config.engine.idempotency_ttl_s
-        draft = Draft(payload, None, tags, frozenset(exclude), idempotency_key, ttl_s)
-        return (await node.publish(channel, draft)).position
-
-    async def broadcast(
-        self,
-        channels: Iterable[str],
-        data: Any,
-        *,
-        tags: dict[str, str] | None = None,
-        exclude: Iterable[str] = (),
-        idempotency_key: str = "",
-    ) -> list[Broadcasted]:
-        """Publishes the same to several channels; what came of each, in their order."""
-        results: list[Broadcasted] = []
-        excluded = frozenset(exclude)
-        for channel in channels:
-            try:
-                position = await self.publish(
-                    channel, data, tags=tags, exclude=excluded, idempotency_key=idempotency_key
-                )
-                results.append(Broadcasted(channel, position))
-            except RoomfulError as error:
-                results.append(Broadcasted(channel, error=error))
-        return results
-
-    async def subscribe(
-        self,
-        user: str,
-        channel: str,
-        *,
-        client: str = "",
-        info: Any = None,
-        data: Any = None,
-        expires_at: float | None = None,
-        recover_since: Position | None = None,
-    ) -> None:
-        """Subscribes a user's connections (or one of them) to a channel, wherever they are."""
-        node = await self._node()
-        node.namespaces.of(channel)
-        grant = Grant(to_client(info), to_client(data), expires_at, server_refresh=expires_at is not None)
-        await node.order(SubscribeOrder(user, channel, client, grant=grant, recover_since=recover_since))
-
-    async def unsubscribe(
-        self, user: str, channel: str, *, client: str = "", code: int = 2000, reason: str = "server unsubscribe"
-    ) -> None:
-        """Ends the subscriptions of a user's connections to a channel; to all channels for ""."""
-        await (await self._node()).order(UnsubscribeOrder(user, channel, client, code=code, reason=reason))
-
-    async def disconnect(
-        self,
-        user: str,
-        *,
-        client: str = "",
-        code: int = 3503,
-        reason: str = "force disconnect",
-        whitelist: Collection[str] = (),
-    ) -> None:
-        """Closes a user's connections (or one of them), except those whose client ids are in the whitelist."""
-        order = DisconnectOrder(user, client, code=code, reason=reason, whitelist=list(whitelist))
-        await (await self._node()).order(order)
-
-    async def refresh(
-        self,
-        user: str,
-        *,
-        client: str = "",
-        expired: bool = False,
-        expires_at: float | None = None,
-        info: Any = None,
-    ) -> None:
-        """Gives a user's connections a new expiry (None: never) and info; expired: closes them with 3005."""
-        new_info = None if info is None else to_client(info)
-        order = RefreshOrder(user, client, expired=expired, expires_at=expires_at, info=new_info)
-        await (await self._node()).order(order)
-
-    async def presence(self, channel: str) -> dict[str, ClientInfo]:
-        """Who is in the channel, by client id. Raises NotAvailable where presence isn't kept."""
-        return await (await self._node()).presence(channel)
-
-    async def presence_stats(self, channel: str) -> PresenceStatsResult:
-        """How many connections and users are in the channel. Raises NotAvailable where presence isn't kept."""
-        return PresenceStatsResult(*await (await self._node()).presence_counts(channel))
-
-    async def history(
-        self, channel: str, *, limit: int | None = 0, since: Position | None = None, reverse: bool = False
-    ) -> Page:
-        """Publications kept (limit 0: only the position; None: all) and the head. Raises NotAvailable without history.
-
-        Raises UnrecoverablePosition when `since` is of another epoch.
-        """
-        page = await (await self._node()).history(channel, HistoryFilter(limit, since, reverse))
-        if since is not None and since.epoch and since.epoch != page.head.epoch:
-            raise UnrecoverablePosition
-        return page
-
-    async def remove_history(self, channel: str) -> None:
-        """Drops a channel's publications; epoch and offset go on."""
-        await (await self._node()).remove_history(channel)
-
-    async def channels(self, pattern: str = "*") -> dict[str, int]:
-        """Channels that have subscribers, with how many; `*` and `?` in the pattern are wild."""
-        return (await self._node()).channels(pattern)
-
-    async def info(self) -> list[NodeInfo]:
-        """The nodes in figures."""
-        return [(await self._node()).info()]
-
-    async def _node(self) -> Node:
+    async def _running(self) -> Live:
         await self.start()
-        return self.live.node
+        return self.live

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -63,6 +65,7 @@ def wire(
     hooks.deadline_s = config.connection.hook_deadline_s
     node = Node(
         id=str(uuid.uuid4()),
+        name=f"{socket.gethostname()}_{os.getpid()}",
         version=f"Roomful {version('roomful')}",
         engine=_engine(config.engine),
         namespaces=_namespaces(config, dev),

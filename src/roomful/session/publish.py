@@ -38,7 +38,8 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
     granted = reply is not None or session.context.insecure
     if not granted and not options.publish.allows(session.user, channel in session.subscriptions):
         raise Forbidden
-    await node.publish(channel, _draft(session, command, options, reply))
+    skip_history = reply is not None and reply.skip_history
+    await node.publish(channel, _draft(session, command, options, reply), skip_history=skip_history)
     return PUBLISHED
 
 

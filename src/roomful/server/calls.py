@@ -1,0 +1,237 @@
+"""What an application asks of its rooms, in Python and over HTTP alike: publish, subscribe, disconnect, look.
+
+`Roomful` has these methods; `/api` calls the same ones, so that there is one way to do each thing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import msgspec
+
+from roomful.model.client import ClientInfo, Grant, Override
+from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES
+from roomful.model.errors import BadRequest, MethodNotFound, RoomfulError, UnrecoverablePosition
+from roomful.model.event import RpcReply, ServerRpcEvent
+from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
+from roomful.model.publication import Draft, HistoryFilter, Page, Position
+from roomful.model.reply import PresenceStatsResult
+from roomful.node.node import Node, NodeInfo
+from roomful.server.wiring import Live
+from roomful.session.payload import check_payload, to_client
+
+AS_CONFIGURED = Override()
+
+REASON_MAX_BYTES = 123
+"""What fits into the close frame of a WebSocket beside the code. Source: RFC 6455, section 5.5."""
+
+
+class Broadcasted(msgspec.Struct, frozen=True):
+    """What came of one channel of a broadcast: its position (None without history), or the error."""
+
+    channel: str
+    position: Position | None = None
+    error: RoomfulError | None = None
+
+
+class Calls(ABC):
+    """Calls from any task of the process. Each raises the RoomfulError that says why it can't."""
+
+    @abstractmethod
+    async def _running(self) -> Live:
+        """The live objects; starts the server when it isn't running yet."""
+
+    async def publish(
+        self,
+        channel: str,
+        data: Any,
+        *,
+        tags: dict[str, str] | None = None,
+        exclude: Iterable[str] = (),
+        idempotency_key: str = "",
+        skip_history: bool = False,
+    ) -> Position | None:
+        """Publishes to the channel on all nodes; its position, or None in a channel without history.
+
+        data: what JSON can say, or bytes as they are. exclude: ids of clients that don't get it, live or by recovery,
+        while their position moves on. idempotency_key: the same key within `[engine] idempotency_ttl_s` publishes once
+        and answers with the first one's position, so that a retry is harmless. skip_history: only whoever is there now
+        gets it; the log never has it. Raises UnknownChannel, BadRequest, or what the engine raises.
+        """
+        live, payload = await self._running(), b"null" if data is None else to_client(data)
+        check_payload(payload, live.node.namespaces.of(channel).data_format)
+        ttl_s = live.config.engine.idempotency_ttl_s
+        draft = Draft(payload, None, tags, frozenset(exclude), idempotency_key, ttl_s)
+        return (await live.node.publish(channel, draft, skip_history=skip_history)).position
+
+    async def broadcast(
+        self,
+        channels: Iterable[str],
+        data: Any,
+        *,
+        tags: dict[str, str] | None = None,
+        exclude: Iterable[str] = (),
+        idempotency_key: str = "",
+        skip_history: bool = False,
+    ) -> list[Broadcasted]:
+        """Publishes the same to several channels; what came of each, in their order. Arguments as for `publish`."""
+        results: list[Broadcasted] = []
+        excluded = frozenset(exclude)
+        for channel in channels:
+            try:
+                position = await self.publish(
+                    channel,
+                    data,
+                    tags=tags,
+                    exclude=excluded,
+                    idempotency_key=idempotency_key,
+                    skip_history=skip_history,
+                )
+                results.append(Broadcasted(channel, position))
+            except RoomfulError as error:
+                results.append(Broadcasted(channel, error=error))
+        return results
+
+    async def subscribe(
+        self,
+        user: str,
+        channel: str,
+        *,
+        client: str = "",
+        session: str = "",
+        info: Any = None,
+        data: Any = None,
+        expires_at: float | None = None,
+        recover_since: Position | None = None,
+        override: Override = AS_CONFIGURED,
+    ) -> None:
+        """Subscribes a user's connections to a channel, on all nodes; it succeeds also where the user has none.
+
+        user: "" for the anonymous ones. client, session: the one connection that is meant. info: becomes `chan_info`.
+        data: goes to the client. expires_at: seconds since 1970; then SubRefreshEvent renews it, or the connection ends
+        with 3006. recover_since: what was published since then follows. override: settings in place of the namespace's.
+        Raises UnknownChannel, BadRequest.
+        """
+        node = await self._node()
+        options = node.namespaces.of(channel)
+        if expires_at is not None and expires_at <= node.wall_clock():
+            raise BadRequest("expires_at lies in the past")
+        payload = to_client(data)
+        if payload:
+            check_payload(payload, "binary" if options.data_format == "binary" else "json")
+        grant = Grant(_info(info), payload, expires_at, override, server_refresh=expires_at is not None)
+        await node.order(SubscribeOrder(user, channel, client, session, grant, recover_since))
+
+    async def unsubscribe(
+        self,
+        user: str,
+        channel: str,
+        *,
+        client: str = "",
+        session: str = "",
+        code: int = UNSUBSCRIBES["server"][0],
+        reason: str = UNSUBSCRIBES["server"][1],
+    ) -> None:
+        """Ends the subscriptions of a user's connections to a channel, to every channel for "".
+
+        user, client, session: as for `subscribe`. code: 2000–2999; from 2500 on the client subscribes again by itself.
+        Raises BadRequest for another code.
+        """
+        if not 2000 <= code <= 2999:
+            raise BadRequest(f"an unsubscribe code lies in 2000–2999, got {code}")
+        await (await self._node()).order(UnsubscribeOrder(user, channel, client, session, code, reason))
+
+    async def disconnect(
+        self,
+        user: str,
+        *,
+        client: str = "",
+        session: str = "",
+        code: int = DISCONNECTS["force_disconnect"][0],
+        reason: str = DISCONNECTS["force_disconnect"][1],
+        whitelist: Collection[str] = (),
+    ) -> None:
+        """Closes a user's connections, except those whose client ids are in the whitelist.
+
+        user, client, session: as for `subscribe`. code: 3000–4999; 3500–3999 and 4500–4999 tell the client not to come
+        back. reason: 1 to 123 bytes. Raises BadRequest for another code or reason.
+        """
+        if not 3000 <= code <= 4999:
+            raise BadRequest(f"a disconnect code lies in 3000–4999, got {code}")
+        if not 0 < len(reason.encode()) <= REASON_MAX_BYTES:
+            raise BadRequest(f"a disconnect reason has 1 to {REASON_MAX_BYTES} bytes")
+        await (await self._node()).order(DisconnectOrder(user, client, session, code, reason, list(whitelist)))
+
+    async def refresh(
+        self,
+        user: str,
+        *,
+        client: str = "",
+        session: str = "",
+        expired: bool = False,
+        expires_at: float | None = None,
+        info: Any = None,
+    ) -> None:
+        """Gives a user's connections a new expiry (seconds since 1970; None: never), and new info unless it is None.
+
+        user, client, session: as for `subscribe`. expired: closes them with 3005 instead. Raises BadRequest for info
+        that isn't JSON.
+        """
+        new_info = None if info is None else _info(info)
+        await (await self._node()).order(RefreshOrder(user, client, session, expired, expires_at, new_info))
+
+    async def presence(self, channel: str) -> dict[str, ClientInfo]:
+        """Who is in the channel, by client id. Raises NotAvailable where presence isn't kept."""
+        return await (await self._node()).presence(channel)
+
+    async def presence_stats(self, channel: str) -> PresenceStatsResult:
+        """How many connections and users are in the channel. Raises NotAvailable where presence isn't kept."""
+        return PresenceStatsResult(*await (await self._node()).presence_counts(channel))
+
+    async def history(
+        self, channel: str, *, limit: int | None = 0, since: Position | None = None, reverse: bool = False
+    ) -> Page:
+        """Publications kept (limit 0: only the position; None: all) and the head. Raises NotAvailable without history.
+
+        since: only those after it, or before it with `reverse`, which gives the newest first. Raises
+        UnrecoverablePosition when `since` is of another epoch, BadRequest for `reverse` from offset 0.
+        """
+        if since is not None and reverse and since.offset == 0:
+            raise BadRequest("nothing lies before offset 0")
+        page = await (await self._node()).history(channel, HistoryFilter(limit, since, reverse))
+        if since is not None and since.epoch and since.epoch != page.head.epoch:
+            raise UnrecoverablePosition
+        return page
+
+    async def remove_history(self, channel: str) -> None:
+        """Drops a channel's publications; epoch and offset go on. Raises NotAvailable without history."""
+        await (await self._node()).remove_history(channel)
+
+    async def channels(self, pattern: str = "*") -> dict[str, int]:
+        """Channels that have subscribers, with how many; `*` and `?` in the pattern are wild."""
+        return (await self._node()).channels(pattern)
+
+    async def info(self) -> list[NodeInfo]:
+        """The nodes in figures."""
+        return [(await self._node()).info()]
+
+    async def rpc(self, method: str, data: Any = None) -> Any:
+        """What the hook for ServerRpcEvent and that method replies. Raises MethodNotFound, or what the hook raises."""
+        hooks = (await self._node()).hooks
+        if hooks.find(ServerRpcEvent, method) is None:
+            raise MethodNotFound
+        reply: RpcReply | None = await hooks.call(ServerRpcEvent(method, data), method)
+        return reply.data if reply else None
+
+    async def _node(self) -> Node:
+        return (await self._running()).node
+
+
+def _info(value: Any) -> bytes:
+    """What others see of a client, as JSON text. Raises BadRequest: bytes of another kind would end whoever sees it."""
+    info = to_client(value)
+    if info:
+        check_payload(info, "json")
+    return info
