@@ -113,6 +113,12 @@ async def test_tags_are_text(node: Node, tags: dict[str, str]) -> None:
     assert (await node.position("log:1")).offset == 0
 
 
+async def test_the_tag_event_may_not_be_one_of_ours(node: Node) -> None:
+    with pytest.raises(BadRequest, match="gap"):
+        await node.publish("log:1", Draft(b"1", tags={"event": "gap"}))
+    assert (await node.position("log:1")).offset == 0
+
+
 @pytest.mark.parametrize(("channel", "error"), [("nowhere:1", UnknownChannel), ("", BadRequest), ("ü", BadRequest)])
 async def test_a_bad_name(node: Node, channel: str, error: type[Exception]) -> None:
     for call in (

@@ -21,6 +21,7 @@ from roomful.model.errors import NotAvailable, RoomfulError
 from roomful.model.order import Order
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
+from roomful.model.stream import check_event_name
 from roomful.node import eager
 from roomful.node.directory import Directory, Member
 from roomful.node.flusher import Flusher
@@ -130,12 +131,14 @@ class Node:
         """Publishes to everybody in the channel, on all nodes. When it answers, the engine has it.
 
         skip_history: it goes past the channel's stream, as in a channel without history. Raises TypeError for tags
-        that aren't text: what can't be encoded mustn't get as far as the hub.
+        that aren't text: what can't be encoded mustn't get as far as the hub; BadRequest for a tag `event` that
+        `/events` keeps for itself.
         """
         options = self.namespaces.of(channel)
         for name, value in (draft.tags or {}).items():
             if not (isinstance(name, str) and isinstance(value, str)):
                 raise TypeError(f"tags are text by text, got {name!r}: {value!r}")
+        check_event_name(draft.tags)
         keep = NOT_KEPT if skip_history else options.retention
         return await self.engine.broker.publish(channel, draft, keep)
 

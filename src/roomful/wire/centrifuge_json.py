@@ -5,22 +5,19 @@ Long because it is flat: one struct for each request, one function for each resu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw
 
 from roomful.model import command, push, reply
-from roomful.model.client import ClientInfo
 from roomful.model.command import Command
 from roomful.model.errors import Unencodable, WireError
 from roomful.model.publication import Position, Publication
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
-
-T = TypeVar("T")
+from roomful.wire.payload import client_info, mending, raw_json, skip
 
 NESTING_SUSPECT = 256
 """Brackets in a document from which on its nesting is looked at."""
@@ -216,7 +213,6 @@ class _Command(msgspec.Struct):
 
 
 _parse = msgspec.json.Decoder(_Command).decode
-_skip = msgspec.json.Decoder(Raw).decode
 _write = msgspec.json.Encoder().encode
 
 
@@ -230,26 +226,8 @@ def _uint64(number: int | None) -> int:
 
 def _document(document: bytes) -> Command:
     if document.count(b"[") + document.count(b"{") > NESTING_SUSPECT:
-        _mending(_skip, b"[" * NESTING_MARGIN + document + b"]" * NESTING_MARGIN)
-    return _mending(_parse, document).command()
-
-
-# Half a surrogate pair: what JavaScript writes for a text that was cut within an emoji. Its own JSON.parse reads that,
-# msgspec refuses it, and UTF-8 can't hold it. Whole pairs and other escapes are matched to be stepped over.
-_SURROGATES = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
-
-
-def _mending(parse: Callable[[bytes], T], document: bytes) -> T:
-    """What `parse` returns; if it can't read the document, U+FFFD stands for each half of a surrogate pair."""
-    try:
-        return parse(document)
-    except msgspec.DecodeError:
-        mended = _SURROGATES.sub(lambda match: rb"\ufffd" if match[1] else match[0], document)
-        if mended == document:
-            raise
-        return parse(mended)
+        mending(skip, b"[" * NESTING_MARGIN + document + b"]" * NESTING_MARGIN)
+    return mending(_parse, document).command()
 
 
 # Results and pushes, as what msgspec writes.
@@ -260,42 +238,16 @@ def _filled(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
-def _raw(payload: bytes) -> Raw | None:
-    """A payload that fits into a line, None for an empty one. Raises Unencodable if it isn't JSON.
-
-    A line feed ends a document, and a carriage return would end a line of an SSE event; in JSON both can only be white
-    space."""
-    if not payload:
-        return None
-    try:
-        payload.decode()  # msgspec doesn't look into the strings that it skips
-        raw = _mending(_skip, payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unencodable(f"a payload isn't JSON: {error}") from error
-    if b"\n" in payload or b"\r" in payload:
-        return Raw(bytes(raw).translate(None, b"\r\n"))
-    return raw
-
-
 def _ttl(seconds: int) -> int:
     return min(max(seconds, 0), TTL_MAX_S)
-
-
-def _info(info: ClientInfo) -> dict[str, Any]:
-    fields: dict[str, Any] = {"user": info.user, "client": info.client}
-    if info.conn_info:
-        fields["conn_info"] = _raw(info.conn_info)
-    if info.chan_info:
-        fields["chan_info"] = _raw(info.chan_info)
-    return fields
 
 
 def _publication(publication: Publication) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if publication.data:
-        fields["data"] = _raw(publication.data)
+        fields["data"] = raw_json(publication.data)
     if publication.info is not None:
-        fields["info"] = _info(publication.info)
+        fields["info"] = client_info(publication.info)
     if publication.offset:
         fields["offset"] = publication.offset
     if publication.tags:
@@ -323,7 +275,7 @@ def _subscribe_result(result: reply.SubscribeResult) -> dict[str, Any]:
             "recovered": result.recovered,
             "offset": result.offset,
             "positioned": result.positioned,
-            "data": _raw(result.data),
+            "data": raw_json(result.data),
             "was_recovering": result.was_recovering,
         }
     )
@@ -336,7 +288,7 @@ def _connect_result(result: reply.ConnectResult) -> dict[str, Any]:
             "version": result.version,
             "expires": result.expires,
             "ttl": _ttl(result.ttl),
-            "data": _raw(result.data),
+            "data": raw_json(result.data),
             "subs": {channel: _subscribe_result(subscribed) for channel, subscribed in result.subs.items()},
             "ping": result.ping,
             "pong": result.pong,
@@ -352,7 +304,7 @@ def _nothing(result: reply.UnsubscribeResult | reply.PublishResult) -> dict[str,
 
 
 def _presence_result(result: reply.PresenceResult) -> dict[str, Any]:
-    return {"presence": {client: _info(info) for client, info in result.presence.items()}}
+    return {"presence": {client: client_info(info) for client, info in result.presence.items()}}
 
 
 def _presence_stats_result(result: reply.PresenceStatsResult) -> dict[str, Any]:
@@ -364,7 +316,7 @@ def _history_result(result: reply.HistoryResult) -> dict[str, Any]:
 
 
 def _rpc_result(result: reply.RpcResult) -> dict[str, Any]:
-    return _filled({"data": _raw(result.data)})
+    return _filled({"data": raw_json(result.data)})
 
 
 def _refresh_result(result: reply.RefreshResult) -> dict[str, Any]:
@@ -397,11 +349,11 @@ def _publication_push(word: push.PublicationPush) -> dict[str, Any]:
 
 
 def _join_push(word: push.JoinPush) -> dict[str, Any]:
-    return {"channel": word.channel, "join": {"info": _info(word.info)}}
+    return {"channel": word.channel, "join": {"info": client_info(word.info)}}
 
 
 def _leave_push(word: push.LeavePush) -> dict[str, Any]:
-    return {"channel": word.channel, "leave": {"info": _info(word.info)}}
+    return {"channel": word.channel, "leave": {"info": client_info(word.info)}}
 
 
 def _unsubscribe_push(word: push.UnsubscribePush) -> dict[str, Any]:
@@ -415,14 +367,14 @@ def _subscribe_push(word: push.SubscribePush) -> dict[str, Any]:
             "epoch": word.epoch,
             "offset": word.offset,
             "positioned": word.positioned,
-            "data": _raw(word.data),
+            "data": raw_json(word.data),
         }
     )
     return {"channel": word.channel, "subscribe": body}
 
 
 def _message_push(word: push.MessagePush) -> dict[str, Any]:
-    return {"message": _filled({"data": _raw(word.data)})}
+    return {"message": _filled({"data": raw_json(word.data)})}
 
 
 def _refresh_push(word: push.RefreshPush) -> dict[str, Any]:
