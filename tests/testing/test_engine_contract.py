@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +11,8 @@ import pytest
 
 from roomful.engines.memory import MemoryEngine
 from roomful.model.client import ClientInfo
-from roomful.model.order import Order
-from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
+from roomful.model.order import Answer, Order, Survey
+from roomful.model.publication import Draft, HistoryFilter, Look, Page, Position, Publication, Published, Retention
 from roomful.rooms.presence import Presence
 from roomful.seams.engine import Broker, Engine, Sink
 from roomful.testing import engine_contract
@@ -55,6 +55,16 @@ class Fanout:
         for sink, _ in self.nodes.values():
             sink.on_order(order)
 
+    def on_survey(self, survey: Survey) -> None:
+        for sink, _ in self.nodes.values():
+            sink.on_survey(survey)
+
+    def on_answer(self, answer: Answer) -> None:
+        raise AssertionError("answers go to the node that asked")
+
+    def on_lapse(self, channels: Collection[str]) -> None:
+        raise AssertionError("the memory engine always hears")
+
 
 class SharedEngine:
     """One node of several in this process, which is what the second half of the contract wants to see."""
@@ -65,7 +75,11 @@ class SharedEngine:
         self.channels: set[str] = set()
         self.broker = SharedBroker(self)
         self.presence = SharedPresence(self)
-        self.control = fanout.engine.control
+        self.control = SharedControl(fanout)
+
+    @property
+    def ready(self) -> bool:
+        return self.node in self.fanout.nodes
 
     async def start(self, sink: Sink, node: str) -> None:
         self.node = node
@@ -86,6 +100,7 @@ class SharedBroker:
         self.engine = engine
         self.publish, self.history, self.remove_history = shared.publish, shared.history, shared.remove_history
         self.publish_join, self.publish_leave = shared.publish_join, shared.publish_leave
+        self.heads = shared.heads
 
     async def subscribe(self, channel: str) -> None:
         self.engine.channels.add(channel)
@@ -93,6 +108,19 @@ class SharedBroker:
 
     async def unsubscribe(self, channel: str) -> None:
         self.engine.channels.discard(channel)
+
+
+class SharedControl:
+    def __init__(self, fanout: Fanout) -> None:
+        self.fanout = fanout
+        self.send, self.ask = fanout.engine.control.send, fanout.engine.control.ask
+
+    async def answer(self, node: str, answer: Answer) -> None:
+        if node in self.fanout.nodes:
+            self.fanout.nodes[node][0].on_answer(answer)
+
+    async def nodes(self) -> Collection[str]:
+        return list(self.fanout.nodes)
 
 
 class SharedPresence:
@@ -204,6 +232,16 @@ class AlwaysANewEpoch(Broken):
         return Page(page.publications, Position(f"e{self.reads}", page.head.offset))
 
 
+class LooksOnlyAtTheFirst(Broken):
+    async def heads(self, looks: Sequence[Look]) -> list[Position]:
+        return await self.sound.heads(looks[:1]) * len(looks)
+
+
+class TrustsAShorterLog(Broken):
+    async def heads(self, looks: Sequence[Look]) -> list[Position]:
+        return await self.sound.heads([Look(look.channel, look.keep) for look in looks])
+
+
 class RemovesNothing(Broken):
     async def remove_history(self, channel: str) -> None:
         pass
@@ -243,6 +281,8 @@ everything = HistoryFilter(limit=None)
         ),
         (HeadsTooFar, lambda node: contract.test_a_publish_answers_with_its_place(node, "a")),
         (AlwaysANewEpoch, lambda node: contract.test_an_empty_channel_has_a_position(node, "a")),
+        (LooksOnlyAtTheFirst, lambda node: contract.test_heads_are_those_of_the_history(node, "a")),
+        (TrustsAShorterLog, lambda node: contract.test_a_stream_that_has_lost_its_end_begins_anew(node, "a")),
         (RemovesNothing, lambda node: contract.test_removing_history_keeps_the_position(node, "a")),
         (HearsEverything, lambda node: contract.test_after_unsubscribing_nothing_is_heard(node, "a")),
         (IsDeaf, lambda node: contract.test_who_subscribes_and_then_reads_misses_nothing(node, "a")),

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -18,8 +18,8 @@ from roomful.engines.options import EngineOptions
 from roomful.engines.streams import Streams
 from roomful.model.client import ClientInfo
 from roomful.model.errors import InternalError
-from roomful.model.order import Order
-from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
+from roomful.model.order import Answer, Order, Survey
+from roomful.model.publication import Draft, HistoryFilter, Look, Page, Position, Publication, Published, Retention
 from roomful.rooms.idempotency import Idempotency
 from roomful.rooms.presence import Presence
 from roomful.seams.engine import Sink
@@ -67,8 +67,12 @@ class MemoryEngine:
         """Raises InternalError when it has a node already: two would not hear each other."""
         if self._delivery.sink is not None:
             raise InternalError(f"the memory engine serves one node, so node {node} needs an engine of its own")
-        self._delivery.sink = sink
+        self._delivery.sink, self.control.node = sink, node
         self._tick()
+
+    @property
+    def ready(self) -> bool:
+        return self._delivery.sink is not None
 
     async def stop(self) -> None:
         if self._timer is not None:
@@ -145,6 +149,20 @@ class MemoryBroker:
         self._tidy(TIDY_EACH_CALL, now)
         return page
 
+    async def heads(self, looks: Sequence[Look]) -> list[Position]:
+        now = self._clock()
+        heads = [self._head(look, now) for look in looks]
+        self._tidy(TIDY_EACH_CALL * len(looks), now)
+        return heads
+
+    def _head(self, look: Look, now: float) -> Position:
+        if not look.keep.keeps:
+            return Position("", 0)
+        stream = self.streams.to_read(look.channel, look.keep, now)
+        if stream.epoch == look.known.epoch and stream.top < look.known.offset:
+            stream = self.streams.renew(look.channel, look.keep, now)
+        return stream.head
+
     async def remove_history(self, channel: str) -> None:
         self.streams.remove(channel)
 
@@ -187,11 +205,25 @@ class MemoryPresence:
 class MemoryControl:
     def __init__(self, delivery: _Delivery) -> None:
         self._delivery = delivery
+        self.node = ""
 
     async def send(self, order: Order) -> None:
         sink = self._delivery.sink
         if sink is not None:
             self._delivery.tell(sink.on_order, order)
+
+    async def ask(self, survey: Survey) -> None:
+        sink = self._delivery.sink
+        if sink is not None:
+            self._delivery.tell(sink.on_survey, survey)
+
+    async def answer(self, node: str, answer: Answer) -> None:
+        sink = self._delivery.sink
+        if sink is not None and node == self.node:
+            self._delivery.tell(sink.on_answer, answer)
+
+    async def nodes(self) -> Collection[str]:
+        return (self.node,)
 
 
 class _Delivery:

@@ -89,6 +89,12 @@ class Streams:
             self._rest(channel, stream, max(stream.due, now + keep.meta_ttl_s))
         return stream
 
+    def renew(self, channel: str, keep: Retention, now: float) -> Stream:
+        """The channel's stream under a new epoch: it isn't the one that somebody knows."""
+        stream = self.to_read(channel, keep, now)
+        self._epoch = stream.epoch = secrets.token_hex(6)
+        return stream
+
     def remove(self, channel: str) -> None:
         """Drops the channel's publications."""
         stream = self._full.get(channel)

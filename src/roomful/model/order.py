@@ -1,4 +1,4 @@
-"""What one node tells all nodes to do with their own connections.
+"""What one node tells all nodes to do with their own connections, and what it asks them.
 
 An order addresses a user's connections; `client` or `session` narrow it to one, when not empty. It succeeds also
 where none matches. Source: Centrifuge protocol, section 23.2.
@@ -55,3 +55,20 @@ class RefreshOrder(msgspec.Struct, frozen=True, tag="refresh"):
 
 
 Order: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """A question to all nodes. id: drawn for it. asker: the node that collects the answers."""
+
+    id: str
+    asker: str
+    question: str
+    argument: bytes = b""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one node answers to a survey of that id."""
+
+    id: str
+    node: str
+    body: bytes

@@ -87,6 +87,14 @@ class Page(msgspec.Struct, frozen=True):
     head: Position
 
 
+class Look(msgspec.Struct, frozen=True):
+    """A look at a stream's head. known: how far whoever looks has come; an empty epoch if nothing is known."""
+
+    channel: str
+    keep: Retention
+    known: Position = Position("", 0)
+
+
 class Published(msgspec.Struct, frozen=True):
     """What the engine answers to a publish. position: None without history. repeated: the key had been seen."""
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
@@ -18,7 +19,7 @@ import msgspec
 from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS
 from roomful.model.errors import NotAvailable, RoomfulError
-from roomful.model.order import Order
+from roomful.model.order import Answer, Order, Survey
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
@@ -30,6 +31,7 @@ from roomful.node.hub import Hub, Subscriber
 from roomful.node.interest import Interest
 from roomful.node.namespaces import Namespaces
 from roomful.node.stats import Stats
+from roomful.node.surveys import Surveys
 from roomful.node.wheel import Wheel
 from roomful.seams.dialect import Dialect
 from roomful.seams.engine import Engine
@@ -56,6 +58,28 @@ class NodeInfo(msgspec.Struct, frozen=True):
     num_channels: int
     num_subs: int
     uptime_s: float
+
+
+class ChannelsInUse(msgspec.Struct, frozen=True):
+    """channels: those that have subscribers, with their number. missing: nodes that didn't answer in time."""
+
+    channels: dict[str, int]
+    missing: list[str] = []
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.missing)
+
+
+class NodesInfo(msgspec.Struct, frozen=True):
+    """nodes: those that answered. missing: the ids of those that didn't in time."""
+
+    nodes: list[NodeInfo]
+    missing: list[str] = []
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.missing)
 
 
 class Node:
@@ -89,6 +113,7 @@ class Node:
         self.connections: set[Member] = set()
         """Every open connection, also those that haven't said `connect` yet."""
         self._interest = Interest(engine.broker)
+        self._surveys = Surveys(engine.control, id)
         self._started_at = 0.0
 
     async def start(self) -> None:
@@ -169,8 +194,22 @@ class Node:
         """Has it done on every node."""
         await self.engine.control.send(order)
 
+    async def all_channels(self, pattern: str = "*") -> ChannelsInUse:
+        """Channels that have subscribers on any node; `*` and `?` in the pattern are wild."""
+        answers = await self._surveys.ask("channels", pattern.encode())
+        channels: Counter[str] = Counter()
+        for body in answers.bodies.values():
+            channels.update(msgspec.msgpack.decode(body, type=dict[str, int]))
+        return ChannelsInUse(dict(channels), answers.missing)
+
+    async def all_info(self) -> NodesInfo:
+        """The nodes in figures."""
+        answers = await self._surveys.ask("info")
+        nodes = [msgspec.msgpack.decode(body, type=NodeInfo) for body in answers.bodies.values()]
+        return NodesInfo(sorted(nodes, key=lambda node: node.uid), answers.missing)
+
     def channels(self, pattern: str = "*") -> dict[str, int]:
-        """Channels that have subscribers here, with their number; `*` and `?` in the pattern are wild."""
+        """Channels that have subscribers here, with their number."""
         return {name: count for name, count in self.hub.channels() if fnmatchcase(name, pattern)}
 
     def info(self) -> NodeInfo:
@@ -239,6 +278,26 @@ class Node:
     def on_order(self, order: Order) -> None:
         for member in self.directory.addressed(order):
             member.obey(order)
+
+    def on_survey(self, survey: Survey) -> None:
+        match survey.question:
+            case "channels":
+                body = msgspec.msgpack.encode(self.channels(survey.argument.decode()))
+            case "info":
+                body = msgspec.msgpack.encode(self.info())
+            case _:
+                log.warning("node %s asks for %r, which this version doesn't know", survey.asker, survey.question)
+                return  # and is told that this node is missing
+        eager.start(self._answer(survey.asker, Answer(survey.id, self.id, body)))
+
+    def on_answer(self, answer: Answer) -> None:
+        self._surveys.on_answer(answer)
+
+    async def _answer(self, asker: str, answer: Answer) -> None:
+        try:
+            await self.engine.control.answer(asker, answer)
+        except RoomfulError as error:
+            log.warning("node %s was not answered: %s", asker, error)
 
     # Checks
 

@@ -6,12 +6,12 @@ Every implementation passes `roomful/testing/engine_contract.py`. Nothing here k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from roomful.model.client import ClientInfo
-from roomful.model.order import Order
-from roomful.model.publication import Draft, HistoryFilter, Page, Publication, Published, Retention
+from roomful.model.order import Answer, Order, Survey
+from roomful.model.publication import Draft, HistoryFilter, Look, Page, Position, Publication, Published, Retention
 
 
 class Sink(Protocol):
@@ -29,6 +29,19 @@ class Sink(Protocol):
     def on_leave(self, channel: str, info: ClientInfo) -> None: ...
 
     def on_order(self, order: Order) -> None: ...
+
+    def on_survey(self, survey: Survey) -> None:
+        """A node, perhaps this one, asks all nodes."""
+        ...
+
+    def on_answer(self, answer: Answer) -> None:
+        """A node, perhaps this one, answers a survey of this node."""
+        ...
+
+    def on_lapse(self, channels: Collection[str]) -> None:
+        """For a while these channels were not heard, and now they are again: what was published to them meanwhile may
+        never come. Compare with the log; where there is none, say so."""
+        ...
 
 
 class Broker(Protocol):
@@ -68,13 +81,23 @@ class Broker(Protocol):
         a channel with history has a position from the first look on. Renews the life of the stream's meta."""
         ...
 
+    async def heads(self, looks: Sequence[Look]) -> list[Position]:
+        """The head of each stream, in the order of the looks, as `history` would give it; in as few round trips as
+        can be. A stream of the same epoch that is shorter than a node knew it has lost its end: it begins a new epoch.
+        """
+        ...
+
     async def remove_history(self, channel: str) -> None:
         """Drops the publications; epoch and top offset stay."""
         ...
 
 
 class PresenceStore(Protocol):
-    """Which clients are in which channel. Entries live by the lease of the node that added them."""
+    """Which clients are in which channel. Entries live by the lease of the node that added them.
+
+    The engine renews its node's lease. Of a node that died the others announce one leave for each entry; a node that
+    finds its lease lost adds its entries again and announces a join for each.
+    """
 
     async def add(self, channel: str, info: ClientInfo) -> None:
         """Adds or replaces the entry of `info.client`."""
@@ -94,10 +117,22 @@ class PresenceStore(Protocol):
 
 
 class Control(Protocol):
-    """Orders to all nodes, this one included."""
+    """What nodes tell and ask each other, this one included."""
 
     async def send(self, order: Order) -> None:
-        """Every node's sink gets it once, soon."""
+        """Every node's sink gets it once, soon; also those that don't hear at the moment, as soon as they do."""
+        ...
+
+    async def ask(self, survey: Survey) -> None:
+        """Every node that hears at the moment gets it once. Not kept for the others: they are missed by name."""
+        ...
+
+    async def answer(self, node: str, answer: Answer) -> None:
+        """That node gets it; nothing happens if it is gone."""
+        ...
+
+    async def nodes(self) -> Collection[str]:
+        """The ids of the nodes that live, this one among them. One that crashed counts until its lease ends."""
         ...
 
 
@@ -112,6 +147,11 @@ class Engine(Protocol):
 
     @property
     def control(self) -> Control: ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether it hears and can publish. False at most 10 s after that has ceased, however it did."""
+        ...
 
     async def start(self, sink: Sink, node: str) -> None:
         """Connects. node: this node's id. Raises RoomfulError with one clear sentence when it can't."""

@@ -11,7 +11,7 @@ Needs pytest and pytest-asyncio. Channels have random names, so a server that wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import ClassVar
 from uuid import uuid4
@@ -20,8 +20,16 @@ import pytest
 import pytest_asyncio
 
 from roomful.model.client import ClientInfo, Grant
-from roomful.model.order import DisconnectOrder, Order, RefreshOrder, SubscribeOrder, UnsubscribeOrder
-from roomful.model.publication import Draft, HistoryFilter, Position, Publication, Retention
+from roomful.model.order import (
+    Answer,
+    DisconnectOrder,
+    Order,
+    RefreshOrder,
+    SubscribeOrder,
+    Survey,
+    UnsubscribeOrder,
+)
+from roomful.model.publication import Draft, HistoryFilter, Look, Position, Publication, Retention
 from roomful.rooms.recovery import Merged, merge
 from roomful.seams.engine import Broker, Control, Engine, PresenceStore
 
@@ -55,6 +63,9 @@ class Recorder:
         self.joins: list[tuple[str, ClientInfo]] = []
         self.leaves: list[tuple[str, ClientInfo]] = []
         self.orders: list[Order] = []
+        self.surveys: list[Survey] = []
+        self.answers: list[Answer] = []
+        self.lapses: list[Collection[str]] = []
         self._changed = asyncio.Event()
 
     def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
@@ -73,6 +84,18 @@ class Recorder:
         self.orders.append(order)
         self._changed.set()
 
+    def on_survey(self, survey: Survey) -> None:
+        self.surveys.append(survey)
+        self._changed.set()
+
+    def on_answer(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        self._changed.set()
+
+    def on_lapse(self, channels: Collection[str]) -> None:
+        self.lapses.append(channels)
+        self._changed.set()
+
     def of(self, channel: str) -> list[Publication]:
         """The channel's publications so far."""
         return [publication for name, publication, _ in self.publications if name == channel]
@@ -88,8 +111,9 @@ class Recorder:
 class EngineNode:
     """A started engine and what its sink has heard."""
 
-    def __init__(self, engine: Engine, heard: Recorder) -> None:
+    def __init__(self, engine: Engine, heard: Recorder, id: str) -> None:
         self.engine = engine
+        self.id = id
         self.heard = heard
         self.broker: Broker = engine.broker
         self.presence: PresenceStore = engine.presence
@@ -115,10 +139,10 @@ class EngineNode:
 @asynccontextmanager
 async def running(engine: Engine) -> AsyncIterator[EngineNode]:
     """A node on this engine, until the end of the block."""
-    heard = Recorder()
-    await engine.start(heard, f"node-{uuid4().hex}")
+    heard, id = Recorder(), f"node-{uuid4().hex}"
+    await engine.start(heard, id)
     try:
-        yield EngineNode(engine, heard)
+        yield EngineNode(engine, heard, id)
     finally:
         await engine.stop()
 
@@ -410,6 +434,31 @@ class EngineContract:
             await pass_time(0.6 * self.unit_s)
             assert (await node.broker.history(channel, TOP, keep)).head == position
 
+    # Heads
+
+    async def test_heads_are_those_of_the_history(self, node: EngineNode, channel: str) -> None:
+        names = [f"{channel}:{number}" for number in range(20)]
+        for name in names[:10]:
+            await node.broker.publish(name, Draft(b"1"), KEEP)
+        looks = [Look(name, KEEP) for name in names]
+        heads = await node.broker.heads([*looks, Look(channel, NO_HISTORY)])
+        assert [head.offset for head in heads] == [1] * 10 + [0] * 11
+        assert heads == [(await node.broker.history(name, TOP, KEEP)).head for name in names] + [Position("", 0)]
+        known = [Look(name, KEEP, head) for name, head in zip(names, heads, strict=False)]
+        assert await node.broker.heads(known) == heads[:20]
+        assert await node.broker.heads([]) == []
+
+    async def test_a_stream_that_has_lost_its_end_begins_anew(self, node: EngineNode, channel: str) -> None:
+        for data in (b"1", b"2"):
+            await node.broker.publish(channel, Draft(data), KEEP)
+        head = (await node.broker.history(channel, TOP, KEEP)).head
+        other = Position(f"{head.epoch}x", 9)
+        assert await node.broker.heads([Look(channel, KEEP, other)]) == [head]
+        [renewed] = await node.broker.heads([Look(channel, KEEP, Position(head.epoch, 3))])
+        assert renewed.epoch not in ("", head.epoch)
+        position = (await node.broker.publish(channel, Draft(b"3"), KEEP)).position
+        assert position == Position(renewed.epoch, renewed.offset + 1)
+
     # Idempotency
 
     async def test_a_key_publishes_once(self, node: EngineNode, channel: str) -> None:
@@ -500,7 +549,25 @@ class EngineContract:
         await node.control.send(last)
         assert len(await node.ordered(last)) == len(ORDERS) + 1
 
+    async def test_a_survey_comes_and_its_answer_too(self, node: EngineNode) -> None:
+        assert node.id in await node.control.nodes()
+        survey = Survey(uuid4().hex, node.id, "channels", b"\x00*")
+        await node.control.ask(survey)
+        await node.heard.until(lambda: survey in node.heard.surveys)
+        answer = Answer(survey.id, node.id, b"\x00\xff")
+        await node.control.answer("gone", answer)
+        await node.control.answer(node.id, answer)
+        await node.heard.until(lambda: bool(node.heard.answers))
+        assert (node.heard.surveys, node.heard.answers) == ([survey], [answer])
+
     # Life
+
+    async def test_an_engine_is_ready_while_it_runs(self, make_engine: MakeEngine) -> None:
+        engine = make_engine()
+        assert not engine.ready
+        async with running(engine):
+            assert engine.ready
+        assert not engine.ready
 
     async def test_stopping_twice_is_stopping(self, make_engine: MakeEngine, channel: str) -> None:
         engine = make_engine()
@@ -585,3 +652,20 @@ class ClusterContract(EngineContract):
         await node.control.send(last)
         for each in (node, other):
             assert len(await each.ordered(first, last)) == 2
+
+    async def test_all_nodes_are_asked_and_one_gets_the_answers(self, node: EngineNode, other: EngineNode) -> None:
+        assert {node.id, other.id} <= set(await node.control.nodes())
+        survey = Survey(uuid4().hex, node.id, "info")
+        await node.control.ask(survey)
+        for each in (node, other):
+            await each.heard.until(lambda each=each: survey in each.heard.surveys)  # type: ignore[misc]
+            await each.control.answer(node.id, Answer(survey.id, each.id, b"1"))
+        await node.heard.until(lambda: len(node.heard.answers) == 2)
+        assert {answer.node for answer in node.heard.answers} == {node.id, other.id}
+        assert other.heard.answers == []
+
+    async def test_a_node_that_stopped_is_no_node(self, node: EngineNode, other: EngineNode) -> None:
+        await other.engine.stop()
+        nodes = await node.control.nodes()
+        assert node.id in nodes
+        assert other.id not in nodes
