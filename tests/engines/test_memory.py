@@ -12,7 +12,7 @@ from roomful.engines.options import EngineOptions
 from roomful.model.client import ClientInfo
 from roomful.model.errors import RoomfulError
 from roomful.model.order import DisconnectOrder
-from roomful.model.publication import Draft, Position, Publication, Retention
+from roomful.model.publication import Draft, Look, Position, Publication, Retention
 from roomful.testing.clock import VirtualClock
 from roomful.testing.engine_contract import (
     ALL,
@@ -72,6 +72,7 @@ def test_nothing_ever_suspends(engine: MemoryEngine) -> None:
     at_once(broker.publish_join("a", ANN))
     at_once(broker.publish_leave("a", ANN))
     assert len(at_once(broker.history("a", ALL, KEEP)).publications) == 1
+    assert [head.offset for head in at_once(broker.heads([Look("a", KEEP)]))] == [1]
     at_once(broker.remove_history("a"))
     at_once(broker.unsubscribe("a"))
     at_once(presence.add("a", ANN))
@@ -79,7 +80,8 @@ def test_nothing_ever_suspends(engine: MemoryEngine) -> None:
     assert at_once(presence.members("a")) == {"client-1": ANN}
     at_once(presence.remove("a", "client-1"))
     at_once(engine.control.send(DisconnectOrder("ann")))
-    checked = {"subscribe", "publish", "publish_join", "publish_leave", "history", "remove_history", "unsubscribe"}
+    checked = {"subscribe", "publish", "publish_join", "publish_leave", "history", "heads", "remove_history"}
+    checked.add("unsubscribe")
     assert checked == {name for name, _ in inspect.getmembers(broker, inspect.iscoroutinefunction)}
 
 

@@ -128,9 +128,9 @@ async def test_presence_channels_and_info(app: Roomful) -> None:
         assert (stats.num_clients, stats.num_users) == (3, 2)
         with pytest.raises(NotAvailable):
             await app.presence("plain:7")
-        assert await app.channels() == {"room:1": 3, "plain:7": 1}
-        assert await app.channels("plain:*") == {"plain:7": 1}
-        (node,) = await app.info()
+        assert (await app.channels()).channels == {"room:1": 3, "plain:7": 1}
+        assert (await app.channels("plain:*")).channels == {"plain:7": 1}
+        (node,) = (await app.info()).nodes
         assert (node.num_clients, node.num_users, node.num_channels, node.num_subs) == (3, 2, 2, 4)
 
 
@@ -140,12 +140,12 @@ async def test_orders_reach_the_user_or_one_connection(app: Roomful) -> None:
         assert [p for p in await one.settle() if "subscribe" in p] == [
             {"channel": "open:1", "subscribe": {"data": {"hi": 1}}}
         ]
-        assert await app.channels("open:*") == {"open:1": 2}
+        assert (await app.channels("open:*")).channels == {"open:1": 2}
         await app.unsubscribe("ann", "open:1", client=two.id)
         assert {"channel": "open:1", "unsubscribe": {"code": 2000, "reason": "server unsubscribe"}} in (
             await two.settle()
         )
-        assert await app.channels("open:*") == {"open:1": 1}
+        assert (await app.channels("open:*")).channels == {"open:1": 1}
         await app.disconnect("ann", whitelist=[one.id])
         assert await two.closed() == (3503, "force disconnect")
         assert one.transport.closed is None

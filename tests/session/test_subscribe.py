@@ -556,7 +556,7 @@ async def test_an_emptied_engine_is_a_gap_for_who_listens(world: World) -> None:
     assert world.stats.gaps == {"epoch": 1}
 
 
-async def test_a_hole_in_what_arrives_is_told_also_to_who_didnt_ask_for_a_position(make_world: MakeWorld) -> None:
+async def test_a_hole_in_what_arrives_is_filled_from_the_log(make_world: MakeWorld) -> None:
     world = await make_world(ask=ASK)
     client = await world.client()
     await client.subscribe("ask:1")
@@ -564,8 +564,23 @@ async def test_a_hole_in_what_arrives_is_told_also_to_who_didnt_ask_for_a_positi
     await world.publish("ask:1")
     await world.engine.broker.subscribe("ask:1")
     await world.publish("ask:1")
+    assert [push["pub"]["offset"] for push in await client.settle()] == [1, 2]
+    assert (world.stats.gaps, world.stats.repaired) == ({}, 2)
+
+
+async def test_a_hole_that_the_log_cant_fill_is_told_also_to_who_didnt_ask_for_a_position(
+    make_world: MakeWorld,
+) -> None:
+    world = await make_world(ask=ASK)
+    client = await world.client()
+    await client.subscribe("ask:1")
+    await world.engine.broker.unsubscribe("ask:1")
+    await world.publish("ask:1")
+    await world.engine.broker.remove_history("ask:1")
+    await world.engine.broker.subscribe("ask:1")
+    await world.publish("ask:1")
     assert [push["unsubscribe"]["code"] for push in await client.settle()] == [2500]
-    assert world.stats.gaps == {"deaf": 1}
+    assert world.stats.gaps == {"trimmed": 1}
     assert await client.subscribe("ask:1") == {}
 
 

@@ -109,7 +109,7 @@ def decode(body: bytes | memoryview, offset: int = 0) -> Message:
             return Join(who) if kind == JOIN else Leave(who)
         if kind in _decoders:
             return _decoders[kind](memoryview(body)[2:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WireError(f"a message of kind {chr(kind)!r} doesn't hold together: {error}") from None
     raise WireError(f"no message is of kind {chr(kind)!r}")
 

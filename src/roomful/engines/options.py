@@ -10,6 +10,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     url: where nodes meet: "memory://" (one process, nothing beside it); a bare word means `word://`.
     publish_deadline_s: a publish that the engine hasn't confirmed by then answers with an error.
+    check_s: how often a node compares what it has heard with the heads of the log, and repairs what it missed.
     idempotency_ttl_s: how long a key makes a retry harmless. The default is the reference's (section 22).
 
     Bounds of the memory engine, which has nobody to evict for it:
@@ -20,6 +21,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     url: str = "memory://"
     publish_deadline_s: float = 5.0
+    check_s: float = 5.0
     idempotency_ttl_s: float = 300.0
     idempotency_keys_max: int = 500_000
     idle_channels_max: int = 250_000

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from roomful.model.errors import Unencodable
-from roomful.model.publication import Publication
+from roomful.model.publication import Position, Publication
 from roomful.model.push import JoinPush, LeavePush, PublicationPush
+from roomful.rooms.recovery import Gap
 from roomful.seams.dialect import Dialect
 
 
@@ -25,6 +26,10 @@ class Subscriber(Protocol):
 
     def refuse(self) -> None:
         """Something was published that this subscriber's encoding can't carry."""
+        ...
+
+    def miss(self, head: Position | None, gap: Gap) -> None:
+        """What was published up to the log's head may never come live; None: there is no log that could tell."""
         ...
 
 
@@ -77,6 +82,15 @@ class Hub:
                 frame = None
             for subscriber in tuple(subscribers):
                 subscriber.notice(frame, push.info.client)
+
+    def miss(self, channel: str, head: Position, gap: Gap) -> None:
+        """The node itself can't give back what lies before `head`: each subscriber who needs it is told."""
+        for subscriber in self.listening(channel):
+            subscriber.miss(head, gap)
+
+    def listening(self, channel: str) -> list[Subscriber]:
+        """The channel's subscribers here; a copy."""
+        return [each for speakers in self._audience.get(channel, {}).values() for each in speakers]
 
     def __contains__(self, channel: str) -> bool:
         return channel in self._audience

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -29,6 +29,7 @@ from roomful.node.flusher import Flusher
 from roomful.node.hooks import Hooks
 from roomful.node.hub import Hub, Subscriber
 from roomful.node.interest import Interest
+from roomful.node.log_watch import CHECK_S, LogWatch
 from roomful.node.namespaces import Namespaces
 from roomful.node.stats import Stats
 from roomful.node.surveys import Surveys
@@ -97,6 +98,7 @@ class Node:
         stats: Stats,
         wheel: Wheel,
         wall_clock: Callable[[], float] = time.time,
+        check_s: float = CHECK_S,
     ) -> None:
         self.id = id
         self.name = name or id
@@ -114,11 +116,15 @@ class Node:
         """Every open connection, also those that haven't said `connect` yet."""
         self._interest = Interest(engine.broker)
         self._surveys = Surveys(engine.control, id)
+        self._watch = LogWatch(
+            engine.broker, self.hub, stats, lambda channel: namespaces.of(channel).retention, check_s
+        )
         self._started_at = 0.0
 
     async def start(self) -> None:
         """Connects to the engine. Raises RoomfulError when it can't."""
         await self.engine.start(self, self.id)
+        self._watch.start()
         self._started_at = self.wheel.now()
 
     async def drain(self, drain_s: float) -> None:
@@ -143,6 +149,7 @@ class Node:
         deadlines."""
         self._end_all()
         await eager.finished(FAREWELL_S)
+        self._watch.stop()
         await self.engine.stop()
         self.wheel.stop()
 
@@ -169,7 +176,9 @@ class Node:
 
     async def history(self, channel: str, wanted: HistoryFilter) -> Page:
         """Part of a channel's stream. Raises NotAvailable for a channel without history."""
-        return await self.engine.broker.history(channel, wanted, self._retention(channel))
+        page = await self.engine.broker.history(channel, wanted, self._retention(channel))
+        self._watch.note(channel, page.head)
+        return page
 
     async def position(self, channel: str) -> Position:
         """The head of a channel's stream. Raises NotAvailable for a channel without history."""
@@ -239,6 +248,8 @@ class Node:
     async def unlisten(self, channel: str, dialect: Dialect, subscriber: Subscriber) -> None:
         """Undoes `listen`. Call it once for each."""
         self.hub.remove(channel, dialect, subscriber)
+        if channel not in self.hub:
+            self._watch.forget(channel)
         await self._interest.release(channel)
 
     async def appear(self, channel: str, info: ClientInfo) -> None:
@@ -267,7 +278,11 @@ class Node:
 
     def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
         self.stats.publications += 1
-        self.hub.broadcast(channel, publication, epoch)
+        if not publication.offset or self._watch.admit(channel, publication.offset, epoch):
+            self.hub.broadcast(channel, publication, epoch)
+
+    def on_lapse(self, channels: Collection[str]) -> None:
+        self._watch.on_lapse(channels)
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
         self.hub.notify(channel, JoinPush(channel, info))

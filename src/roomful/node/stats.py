@@ -9,6 +9,8 @@ class Stats:
     gaps: subscriptions that were told about a hole, by reason. disconnects: by code. fell_behind, caught_up:
     subscriptions that began and ended a catch-up from the log, because their client read too slowly or its recovery
     took more than a page.
+    lapses: how often the engine's listener was lost and back. repaired: publications that this node had missed and then
+    read from the log.
     replaced: frames of `latest` channels that a newer one took the place of.
     """
 
@@ -21,10 +23,12 @@ class Stats:
         "fell_behind",
         "gaps",
         "hook_errors",
+        "lapses",
         "messages_in",
         "not_recovered",
         "publications",
         "recovered",
+        "repaired",
         "replaced",
         "writes",
     )
@@ -42,6 +46,8 @@ class Stats:
         self.fell_behind = 0
         self.caught_up = 0
         self.replaced = 0
+        self.lapses = 0
+        self.repaired = 0
         self.hook_errors = 0
         self.disconnects: dict[int, int] = {}
 

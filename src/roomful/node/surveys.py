@@ -1,4 +1,4 @@
-"""Questions to all nodes: asked at once, collected until all have answered or the time is up, and marked when partial."""
+"""Questions to all nodes: collected until all have answered or the time is up, and then marked as partial."""
 
 from __future__ import annotations
 

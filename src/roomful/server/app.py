@@ -96,7 +96,8 @@ class Roomful(Calls):
     @property
     def ready(self) -> bool:
         """Whether clients may be sent here."""
-        return self._started is not None and self._started.done() and not self._draining
+        running = self._started is not None and self._started.done() and not self._draining
+        return running and self.live.node.engine.ready
 
     @property
     def stats(self) -> Stats:

@@ -18,7 +18,7 @@ from roomful.model.event import RpcReply, ServerRpcEvent
 from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Draft, HistoryFilter, Page, Position
 from roomful.model.reply import PresenceStatsResult
-from roomful.node.node import Node, NodeInfo
+from roomful.node.node import ChannelsInUse, Node, NodesInfo
 from roomful.server.wiring import Live
 from roomful.session.payload import check_payload, to_client
 
@@ -209,13 +209,13 @@ class Calls(ABC):
         """Drops a channel's publications; epoch and offset go on. Raises NotAvailable without history."""
         await (await self._node()).remove_history(channel)
 
-    async def channels(self, pattern: str = "*") -> dict[str, int]:
-        """Channels that have subscribers, with how many; `*` and `?` in the pattern are wild."""
-        return (await self._node()).channels(pattern)
+    async def channels(self, pattern: str = "*") -> ChannelsInUse:
+        """Channels that have subscribers on any node, with how many; `*` and `?` in the pattern are wild."""
+        return await (await self._node()).all_channels(pattern)
 
-    async def info(self) -> list[NodeInfo]:
+    async def info(self) -> NodesInfo:
         """The nodes in figures."""
-        return [(await self._node()).info()]
+        return await (await self._node()).all_info()
 
     async def rpc(self, method: str, data: Any = None) -> Any:
         """What the hook for ServerRpcEvent and that method replies. Raises MethodNotFound, or what the hook raises."""

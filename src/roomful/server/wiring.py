@@ -72,6 +72,7 @@ def wire(
         hooks=hooks,
         stats=stats,
         wheel=Wheel(),
+        check_s=config.engine.check_s,
     )
     context = Context(
         node=node,

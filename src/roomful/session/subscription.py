@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from roomful.model.disconnects import UNSUBSCRIBES
 from roomful.model.publication import Position, Publication
 from roomful.rooms.recovery import Gap
 from roomful.session.outbox import Outbox
@@ -182,6 +183,16 @@ class Subscription:
         """Something was published that this client's encoding can't carry."""
         if self.phase is not ENDED:
             self.holder.end_inappropriate()
+
+    def miss(self, head: Position | None, gap: Gap) -> None:
+        """The node has missed something before `head` of the log; None: in a channel that has no log."""
+        if not self.traits.tracked:
+            if self.phase is PENDING:
+                self.ending = UNSUBSCRIBES["insufficient_state"]
+            elif self.phase is not ENDED:
+                self.holder.lose(self, gap)
+        elif self.phase is LIVE and head is not None and (self.epoch != head.epoch or self.offset < head.offset):
+            self.holder.lose(self, gap)  # who is behind, or begins, reads the log by itself
 
     def begin(self, position: Position, *, complete: bool) -> None:
         """The subscribe reply, which tells `position`, is queued: let live publications through.
