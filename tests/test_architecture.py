@@ -58,7 +58,7 @@ DOORS: dict[str, set[str]] = {
     "starlette": {"server/*", "transports/*"},
     "structlog": {"server/logs.py"},
     "typer": {"server/cli.py"},
-    "uvicorn": {"server/serve.py"},
+    "uvicorn": {"server/serve.py", "transports/uvicorn_http.py"},
     "uvloop": {"server/serve.py"},
     "websockets": {"transports/frames.py"},
 }

@@ -16,11 +16,13 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from roomful.model.errors import ConfigError
+from roomful.node.wheel import Wheel
 from roomful.seams.transport import Request, Transport
 from roomful.server.config import ServerOptions
 from roomful.server.serve import serve
 from roomful.testing.echo import EchoReceiver
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.stream import Streams
 
 
 class Tiny:
@@ -28,6 +30,7 @@ class Tiny:
         self.faults = faults
         self.transports: list[Transport] = []
         self.go = asyncio.Event()
+        self._streams = Streams([], TransportOptions(), Wheel())
 
     def open(self, transport: Transport, request: Request) -> EchoReceiver:
         self.transports.append(transport)
@@ -40,6 +43,10 @@ class Tiny:
     @property
     def transport_options(self) -> TransportOptions:
         return TransportOptions()
+
+    @property
+    def streams(self) -> Streams:
+        return self._streams
 
     def serving(self) -> None:
         self.say("serving")

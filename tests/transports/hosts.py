@@ -17,9 +17,12 @@ from hypercorn.config import Config
 from starlette.types import Receive, Scope, Send
 
 from roomful.testing.raw_websocket import Address
+from roomful.transports.asgi_stream import serve_stream
 from roomful.transports.asgi_websocket import serve_websocket
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.stream import Streams
 from roomful.transports.uvicorn_bridge import Bridge
+from roomful.transports.uvicorn_http import HttpEntrance
 
 WAIT_S = 10.0
 
@@ -47,6 +50,35 @@ def bridged(bridge: Bridge, *, uds: str = "", **more: Any) -> Iterator[Host]:
 
 
 @contextmanager
+def entered(streams: Streams, *, uds: str = "", **more: Any) -> Iterator[Host]:
+    """uvicorn with the entrance for streams, as `serve` runs it."""
+    with _uvicorn(streaming(streams), uds, http=HttpEntrance(streams), **more) as host:
+        yield host
+
+
+@contextmanager
+def plain_streams(streams: Streams) -> Iterator[Host]:
+    """uvicorn as it comes, and `serve_stream` as the application."""
+    with _uvicorn(streaming(streams), "") as host:
+        yield host
+
+
+@contextmanager
+def hypercorn_streams(streams: Streams) -> Iterator[Host]:
+    """hypercorn, and `serve_stream` as the application."""
+    with _hypercorn(streaming(streams)) as host:
+        yield host
+
+
+def streaming(streams: Streams) -> Any:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not await serve_stream(scope, receive, send, streams):
+            await nothing_here(scope, receive, send)
+
+    return app
+
+
+@contextmanager
 def plain(routes: Sequence[WebSocketRoute], options: TransportOptions, ws: str) -> Iterator[Host]:
     """uvicorn with one of its own WebSocket protocols, and `serve_websocket` as the application."""
 
@@ -60,15 +92,22 @@ def plain(routes: Sequence[WebSocketRoute], options: TransportOptions, ws: str) 
 @contextmanager
 def hypercorn(routes: Sequence[WebSocketRoute], options: TransportOptions) -> Iterator[Host]:
     """hypercorn, and `serve_websocket` as the application."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await serve_websocket(scope, receive, send, routes, options)
+
+    with _hypercorn(app) as host:
+        yield host
+
+
+@contextmanager
+def _hypercorn(app: Any) -> Iterator[Host]:
     bound = _bind("")
     config = Config()
     config.bind = [f"fd://{bound.fileno()}"]
     config.graceful_timeout = 1.0
     config.errorlog = None
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "websocket":
-            await serve_websocket(scope, receive, send, routes, options)
 
     async def run(ready: Callable[[], None], told_to_end: asyncio.Event) -> None:
         asyncio.get_running_loop().call_soon(ready)
@@ -81,9 +120,8 @@ def hypercorn(routes: Sequence[WebSocketRoute], options: TransportOptions) -> It
 @contextmanager
 def _uvicorn(app: Any, uds: str, **more: Any) -> Iterator[Host]:
     bound = _bind(uds)
-    config = uvicorn.Config(
-        app, http="httptools", interface="asgi3", lifespan="off", log_config=None, timeout_graceful_shutdown=1, **more
-    )
+    settings = {"http": "httptools", "interface": "asgi3", "lifespan": "off", "log_config": None, **more}
+    config = uvicorn.Config(app, timeout_graceful_shutdown=1, **settings)
 
     async def run(ready: Callable[[], None], told_to_end: asyncio.Event) -> None:
         class Server(uvicorn.Server):

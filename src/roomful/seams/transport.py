@@ -14,8 +14,9 @@ import msgspec
 class Request(msgspec.Struct, frozen=True):
     """The HTTP request that opened the connection.
 
-    path: without the prefix the application is mounted under. query: decoded, last value of a repeated name.
-    headers: names in lower case. address: the client's ("" on a Unix socket). subprotocol: the negotiated one.
+    path: without the prefix the application is mounted under. query: decoded, last value of a repeated name;
+    query_string: as it was sent, for names that may come several times. headers: names in lower case. address: the
+    client's ("" on a Unix socket). subprotocol: the negotiated one. body: whole; "" where the connection was upgraded.
     """
 
     path: str
@@ -23,6 +24,9 @@ class Request(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     address: str = ""
     subprotocol: str = ""
+    method: str = "GET"
+    query_string: bytes = b""
+    body: bytes = b""
 
 
 class Transport(Protocol):
@@ -34,8 +38,13 @@ class Transport(Protocol):
     framed: bool
     """True: `write` takes bytes that already carry their WebSocket frame header. False: each `write` is one message."""
 
-    paused: bool
-    """The peer reads too slowly: what is written now waits in memory. `Receiver.on_writable` tells when it ends."""
+    has_close_frame: bool
+    """Whether the peer hears code and reason of `close`. False: what it is to know of the end has to be written."""
+
+    @property
+    def paused(self) -> bool:
+        """The peer reads too slowly: what is written now waits in memory. `Receiver.on_writable` tells when it ends."""
+        ...
 
     def write(self, data: bytes, binary: bool) -> None:
         """Sends; nothing happens after close. binary: which kind of WebSocket message, where `framed` is False."""
@@ -46,7 +55,7 @@ class Transport(Protocol):
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Flushes, sends the close frame and closes; drops the connection at once for code 3000. Idempotent.
+        """Flushes, sends the close frame (if there are such) and closes; for code 3000 without one. Idempotent.
 
         Receiver.on_close follows, exactly once, with this code and reason.
         """

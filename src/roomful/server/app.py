@@ -21,8 +21,10 @@ from roomful.server.config_check import check
 from roomful.server.settings import load
 from roomful.server.signals import on_termination
 from roomful.server.wiring import Live, wire
+from roomful.transports.asgi_stream import serve_stream
 from roomful.transports.asgi_websocket import serve_websocket
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.stream import StreamRoute, Streams
 
 log = logging.getLogger("roomful.server")
 
@@ -45,10 +47,12 @@ class Roomful(Calls):
         *,
         dev: bool = False,
         websocket_routes: Sequence[WebSocketRoute] = (),
+        stream_routes: Sequence[StreamRoute] = (),
     ) -> None:
         self._config = config
         self._dev = dev
         self._more_routes = tuple(websocket_routes)
+        self._more_streams = tuple(stream_routes)
         self._stats = Stats()
         self._hooks = Hooks(self._stats)
         self._live: Live | None = None
@@ -111,7 +115,12 @@ class Roomful(Calls):
             config = self._config if self._config is not None else load()
             check(config)
             self._live = wire(
-                config, dev=self._dev, hooks=self._hooks, stats=self._stats, more_routes=self._more_routes
+                config,
+                dev=self._dev,
+                hooks=self._hooks,
+                stats=self._stats,
+                more_routes=self._more_routes,
+                more_streams=self._more_streams,
             )
         return self._live
 
@@ -122,6 +131,10 @@ class Roomful(Calls):
     @property
     def transport_options(self) -> TransportOptions:
         return self.live.transport_options
+
+    @property
+    def streams(self) -> Streams:
+        return self.live.streams
 
     async def start(self) -> None:
         """Connects to the engine; does nothing when running. Raises RoomfulError or ConfigError when it can't."""
@@ -145,7 +158,7 @@ class Roomful(Calls):
         """Not ready any more, and every client is told to come back (3001), spread over the first half of the time."""
         if self._started is None or self._draining:
             return
-        self._draining = True
+        self._draining = self.live.streams.draining = True
         await self.live.node.drain(drain_s)
 
     async def stop(self) -> None:
@@ -194,7 +207,8 @@ class Roomful(Calls):
                 await serve_websocket(scope, receive, send, self.websocket_routes, self.transport_options)
             case "http":
                 await self.start()
-                await self._http(scope, receive, send)
+                if not await serve_stream(scope, receive, send, self.streams):
+                    await self._http(scope, receive, send)
 
     async def _running(self) -> Live:
         await self.start()

@@ -1,4 +1,4 @@
-"""Serves an application: uvicorn on uvloop for HTTP, our own protocol for WebSocket, one port; signals; draining."""
+"""Serves an application on one port: uvicorn for HTTP, own protocols for WebSocket and streams; signals; draining."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from roomful.server.config import ServerOptions
 from roomful.server.listen import bound_sockets, url_of
 from roomful.server.signals import SIGNALS
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.stream import Streams
 from roomful.transports.uvicorn_bridge import Bridge
+from roomful.transports.uvicorn_http import HttpEntrance
 
 log = logging.getLogger("roomful.server")
 
@@ -52,6 +54,9 @@ class Served(Protocol):
     @property
     def transport_options(self) -> TransportOptions: ...
 
+    @property
+    def streams(self) -> Streams: ...
+
     def serving(self) -> None:
         """Says that signals are looked after."""
         ...
@@ -73,7 +78,7 @@ def serve(app: Served, options: ServerOptions) -> NoReturn:
     files, and what `app.start` raises. For the main thread.
     """
     bridge = Bridge(app.websocket_routes, app.transport_options)
-    server = _Server(_uvicorn_config(app.asgi, bridge, options))
+    server = _Server(_uvicorn_config(app.asgi, bridge, HttpEntrance(app.streams), options))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, bound_sockets(options) as sockets:
         status = runner.run(_serve(app, server, bridge, sockets, options.drain_s))
         _exit_soon(status)
@@ -93,12 +98,12 @@ class _Server(uvicorn.Server):
             print(f"Roomful listens on {url_of(each, self.config.is_ssl)}", flush=True)
 
 
-def _uvicorn_config(asgi: ASGIApp, bridge: Bridge, options: ServerOptions) -> uvicorn.Config:
+def _uvicorn_config(asgi: ASGIApp, bridge: Bridge, entrance: HttpEntrance, options: ServerOptions) -> uvicorn.Config:
     if options.tls_key and not options.tls_cert:
         raise ConfigError("server.tls_cert: is missing; tls_key alone is no use")
     config = uvicorn.Config(
         asgi,
-        http="httptools",
+        http=cast(type[asyncio.Protocol], entrance),
         ws=cast(type[asyncio.Protocol], bridge),
         interface="asgi3",
         lifespan="off",
@@ -131,7 +136,7 @@ async def _serve(
         await _either(serving, told_to_end)
         bridge.draining = True
         fine = await _at_most(drain_s + _CLOSE_S, "draining", app.drain(drain_s))
-        await bridge.shutdown(_CLOSE_S)
+        await asyncio.gather(bridge.shutdown(_CLOSE_S), app.streams.shutdown(_CLOSE_S))
         server.should_exit = True
         fine &= await _at_most(_STOP_S, "serving the last requests", serving)
         fine &= await _at_most(_STOP_S, "stopping", app.stop())

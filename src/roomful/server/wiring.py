@@ -29,6 +29,7 @@ from roomful.session.dispatch import HANDLERS, ORDERS
 from roomful.session.refresh import on_expiry
 from roomful.session.session import Context, Session
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.stream import StreamRoute, Streams
 from roomful.wire.dialect import SUBPROTOCOLS, choose
 
 ROOMS_PATH = "/connection/websocket"
@@ -56,10 +57,17 @@ class Live:
     context: Context
     websocket_routes: tuple[WebSocketRoute, ...]
     transport_options: TransportOptions
+    streams: Streams
 
 
 def wire(
-    config: Config, *, dev: bool, hooks: Hooks, stats: Stats, more_routes: tuple[WebSocketRoute, ...] = ()
+    config: Config,
+    *,
+    dev: bool,
+    hooks: Hooks,
+    stats: Stats,
+    more_routes: tuple[WebSocketRoute, ...] = (),
+    more_streams: tuple[StreamRoute, ...] = (),
 ) -> Live:
     """Puts a server together; nothing runs yet. Raises ConfigError for an engine that isn't there."""
     hooks.deadline_s = config.connection.hook_deadline_s
@@ -98,7 +106,8 @@ def wire(
         trusted_proxies=config.server.trusted_proxies,
         loopback_origins=dev,
     )
-    return Live(config, node, context, (rooms, *more_routes), transport_options)
+    streams = Streams(more_streams, transport_options, node.wheel)
+    return Live(config, node, context, (rooms, *more_routes), transport_options, streams)
 
 
 def _engine(options: EngineOptions) -> Engine:

@@ -53,6 +53,7 @@ class MemoryTransport:
 
     kind = "memory"
     framed = False
+    has_close_frame = True
 
     def __init__(self) -> None:
         self.paused = False

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from roomful.seams.transport import Receiver
+from roomful.transports.asgi_backlog import Backlog
 from roomful.transports.frames import close_reason
 from roomful.transports.negotiate import Accepted, Refused, TransportOptions, WebSocketRoute, negotiate
 
@@ -33,7 +33,7 @@ async def serve_websocket(
     await receive()  # websocket.connect
     peer = scope["client"][0] if scope.get("client") else ""
     query_string = scope.get("query_string", b"")
-    verdict = negotiate(inner_path(scope), query_string, _headers(scope), peer, routes, options)
+    verdict = negotiate(inner_path(scope), query_string, raw_headers(scope), peer, routes, options)
     if isinstance(verdict, Refused):
         await _refuse(scope, send, verdict)
         return
@@ -49,7 +49,7 @@ def inner_path(scope: Scope) -> str:
     return path
 
 
-def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+def raw_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
     """With the subprotocols, which some servers (uvicorn with wsproto) take out."""
     headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
     offered = ", ".join(scope.get("subprotocols") or ()).encode()
@@ -69,25 +69,18 @@ async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
 
 
 class AsgiWebSocket:
-    """A `Transport` over ASGI's `receive` and `send`.
-
-    Writing never waits: messages go into a backlog, and a task sends them while there are any. Its bytes are bounded by
-    whoever writes: `paused` says when to stop.
-    """
+    """A `Transport` over ASGI's `receive` and `send`."""
 
     kind: str = "websocket"
     framed: bool = False
+    has_close_frame: bool = True
 
     def __init__(self, receive: Receive, send: Send, options: TransportOptions) -> None:
-        self.paused = False
         self._receive = receive
-        self._send = send
         self._options = options
+        self._backlog = Backlog(send, options, self._on_writable, self._on_lost)
         self._open = True
         self._ending: tuple[int, str] | None = None  # how it ended, by whoever was first
-        self._backlog: deque[tuple[Message, int]] = deque()
-        self._backlog_bytes = 0
-        self._sender: asyncio.Task[None] | None = None
         self._deadline = asyncio.timeout(None)
         self._readable = asyncio.Event()
         self._readable.set()
@@ -105,17 +98,20 @@ class AsgiWebSocket:
                 raise
         finally:
             self._open = False
-            if self._sender is not None:
-                self._sender.cancel()
+            self._backlog.drop()
             if self._receiver is not None:
                 self._receiver.on_close(*(self._ending or (1006, "")))
 
     # What a session calls
 
+    @property
+    def paused(self) -> bool:
+        return self._backlog.paused
+
     def write(self, data: bytes, binary: bool) -> None:
         if self._open:
             content = {"bytes": data} if binary else {"text": data.decode("utf-8", "replace")}
-            self._put({"type": "websocket.send", **content}, len(data))
+            self._backlog.put({"type": "websocket.send", **content}, len(data))
 
     def ping(self) -> None:
         """The server sends its own."""
@@ -128,7 +124,7 @@ class AsgiWebSocket:
         self._deadline.reschedule(asyncio.get_running_loop().time() + self._options.close_timeout_s)
         self._readable.set()  # the answer has to be heard
         code = _NORMAL_CODE if code == _DROP_CODE else code
-        self._put({"type": "websocket.close", "code": code, "reason": close_reason(reason)}, 0)
+        self._backlog.put({"type": "websocket.close", "code": code, "reason": close_reason(reason)}, 0)
 
     def pause_reading(self) -> None:
         if self._open:
@@ -159,28 +155,10 @@ class AsgiWebSocket:
                 log.exception("a receiver failed; its connection is closed")
                 self.close(1011, "internal server error")
 
-    def _put(self, message: Message, size: int) -> None:
-        self._backlog.append((message, size))
-        self._backlog_bytes += size
-        if self._backlog_bytes > self._options.write_high_water_bytes:
-            self.paused = True
-        if self._sender is None:
-            self._sender = asyncio.get_running_loop().create_task(self._send_backlog())
+    def _on_writable(self) -> None:
+        if self._open and self._receiver is not None:
+            self._receiver.on_writable()
 
-    async def _send_backlog(self) -> None:
-        try:
-            while self._backlog:
-                message, size = self._backlog.popleft()
-                await self._send(message)
-                self._backlog_bytes -= size
-                if self.paused and self._backlog_bytes <= self._options.write_low_water_bytes:
-                    self.paused = False
-                    if self._open and self._receiver is not None:
-                        self._receiver.on_writable()
-            self._sender = None
-        except (OSError, RuntimeError):
-            # OSError is what ASGI's `send` raises when the client is gone; uvicorn, when it has closed the connection
-            # for a violation, raises RuntimeError. How it went, `receive` tells.
-            self._open = False
-            self._backlog.clear()
-            self._readable.set()
+    def _on_lost(self) -> None:
+        self._open = False
+        self._readable.set()

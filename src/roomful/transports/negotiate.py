@@ -42,6 +42,9 @@ class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):
     names no figure; most implementations wait between 5 and 10 s.
     write_high_water_bytes, write_low_water_bytes: waiting in the socket's buffer when writing pauses and goes on;
     the outbox above it holds the rest. asyncio's own defaults.
+    head_timeout_s, body_timeout_s: how long an HTTP request may take to arrive. head_max_bytes: request line and
+    headers together.
+    heartbeat_s: how often a stream that has a heartbeat gets one; proxies cut what is silent for 30 to 60 s.
     Raises ConfigError for a trusted proxy that is neither an address nor a network.
     """
 
@@ -51,6 +54,10 @@ class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):
     close_timeout_s: float = 5.0
     write_high_water_bytes: int = 65_536
     write_low_water_bytes: int = 16_384
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    head_max_bytes: int = 131_072
+    heartbeat_s: float = 15.0
 
     def __post_init__(self) -> None:
         _networks(self.trusted_proxies)
@@ -86,7 +93,10 @@ class Refused(msgspec.Struct, frozen=True):
         return msgspec.json.encode({"error": error})
 
 
+NOTHING_HERE = Refused(404, _NOT_FOUND, "there is nothing here")
+FOREIGN_ORIGIN = Refused(403, _FORBIDDEN, "pages of this origin may not connect")
 DRAINING = Refused(503, _TRY_LATER, "the server is about to stop", retry_after_s=1)
+OUR_FAULT = Refused(500, 100, "internal server error")
 
 
 def negotiate(
@@ -100,18 +110,27 @@ def negotiate(
     """Route, origin, subprotocol and client address of a handshake. path: decoded. peer: "" on a Unix socket."""
     route = next((route for route in routes if route.path == path), None)
     if route is None:
-        return Refused(404, _NOT_FOUND, "there is nothing here")
+        return NOTHING_HERE
     headers = read_headers(raw_headers)
     if not origin_allowed(headers.get("origin"), options):
-        return Refused(403, _FORBIDDEN, "pages of this origin may not connect")
-    request = Request(
+        return FOREIGN_ORIGIN
+    subprotocol = choose_subprotocol(headers.get("sec-websocket-protocol", ""), route.subprotocols)
+    request = read_request("GET", path, query_string, headers, peer, options)
+    return Accepted(route, msgspec.structs.replace(request, subprotocol=subprotocol))
+
+
+def read_request(
+    method: str, path: str, query_string: bytes, headers: dict[str, str], peer: str, options: TransportOptions
+) -> Request:
+    """A request without its body. path: decoded. peer: "" on a Unix socket."""
+    return Request(
         path=path,
         query=dict(parse_qsl(query_string.decode("utf-8", "replace"), keep_blank_values=True)),
         headers=headers,
         address=client_address(peer, headers.get("x-forwarded-for", ""), options.trusted_proxies),
-        subprotocol=choose_subprotocol(headers.get("sec-websocket-protocol", ""), route.subprotocols),
+        method=method,
+        query_string=query_string,
     )
-    return Accepted(route, request)
 
 
 def check_upgrade(method: str, headers: dict[str, str]) -> Refused | None:

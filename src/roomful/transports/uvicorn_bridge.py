@@ -25,10 +25,10 @@ from roomful.transports.negotiate import (
     negotiate,
     read_headers,
 )
+from roomful.transports.shutdown import close_all
 from roomful.transports.websocket import WebSocketConnection
 
 _STOPPING = (1012, "service restart")  # for connections that nobody has closed before
-_POLL_S = 0.02
 _KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
@@ -59,14 +59,7 @@ class Bridge:
 
     async def shutdown(self, timeout_s: float) -> None:
         """Closes what is open, waits for the closing handshakes, and cuts what is left after `timeout_s`."""
-        for connection in tuple(self.connections):
-            connection.close(*_STOPPING)
-        waited_s = 0.0
-        while self.connections and waited_s < timeout_s:
-            await asyncio.sleep(_POLL_S)
-            waited_s += _POLL_S
-        for connection in tuple(self.connections):
-            connection.abort()
+        await close_all(self.connections, *_STOPPING, timeout_s)
 
 
 class _Handover(asyncio.Protocol):
@@ -90,7 +83,7 @@ class _Handover(asyncio.Protocol):
         socket = self._socket
         if socket.is_closing():
             return
-        verdict, headers = self._bridge.decide(head, _peer(socket))
+        verdict, headers = self._bridge.decide(head, peer_of(socket))
         if isinstance(verdict, Refused):
             socket.write(_refusal(verdict))
             socket.close()
@@ -111,7 +104,7 @@ def _read_head(head: bytes) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
     return method.decode("latin-1"), target, headers
 
 
-def _peer(socket: asyncio.Transport) -> str:
+def peer_of(socket: asyncio.Transport) -> str:
     """The IP address at the other end, "" on a Unix socket."""
     name = socket.get_extra_info("peername")
     return str(name[0]) if isinstance(name, tuple) else ""
@@ -122,13 +115,13 @@ def _acceptance(key: str, subprotocol: str) -> bytes:
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
     if subprotocol:
         headers["Sec-WebSocket-Protocol"] = subprotocol
-    return _response_head(101, headers)
+    return response_head(101, headers)
 
 
 def _refusal(refused: Refused) -> bytes:
-    return _response_head(refused.status, {**refused.headers, "Connection": "close"}) + refused.body
+    return response_head(refused.status, {**refused.headers, "Connection": "close"}) + refused.body
 
 
-def _response_head(status: int, headers: dict[str, str]) -> bytes:
+def response_head(status: int, headers: dict[str, str]) -> bytes:
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -53,6 +53,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     kind: str = "websocket"
     framed: bool = True
+    has_close_frame: bool = True
 
     def __init__(
         self,
