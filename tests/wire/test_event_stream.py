@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -13,30 +12,9 @@ from roomful.model.errors import Unencodable, WireError
 from roomful.model.publication import Position, Publication
 from roomful.model.reply import PublishResult
 from roomful.model.stream import Joined, Missing
-from roomful.wire.event_stream import EVENTS, EVENTS_MANY, ending, turned_away
+from roomful.wire.event_stream import EVENTS, EVENTS_MANY
+from tests.event_source import read
 from tests.wire.words import ANY_PAYLOADS, JSON_PAYLOADS
-
-
-class Event(NamedTuple):
-    type: str
-    data: Any
-    last_event_id: str
-
-
-def read(stream: bytes) -> list[Event]:
-    """The events that an EventSource would dispatch. Source: HTML Standard, section 9.2.6."""
-    events, buffer = [], {"event": "", "data": "", "id": ""}
-    for line in stream.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]:
-        if not line:
-            if buffer["data"]:
-                events.append(Event(buffer["event"] or "message", json.loads(buffer["data"]), buffer["id"]))
-            buffer |= {"event": "", "data": ""}
-        elif not line.startswith(":"):
-            name, _, value = line.partition(":")
-            if name in buffer:
-                buffer[name] = value.removeprefix(" ") if name != "data" else buffer["data"] + value.removeprefix(" ")
-    return events
-
 
 ANN = ClientInfo("ann", "c1", b'{"name":"Ann"}')
 SHARED = [
@@ -57,11 +35,6 @@ SHARED = [
     (
         p.LeavePush("news", ClientInfo("", "c2")),
         b'event: leave\ndata: {"channel":"news","info":{"user":"","client":"c2"}}\n\n',
-    ),
-    (p.DisconnectPush(3001, "shutdown"), b'event: drain\ndata: {"code":3001,"reason":"shutdown"}\n\n'),
-    (
-        p.DisconnectPush(3005, "connection expired"),
-        b'event: expired\ndata: {"code":3005,"reason":"connection expired"}\n\n',
     ),
     (
         p.UnsubscribePush("news", 2000, "server unsubscribe"),
@@ -93,11 +66,11 @@ def test_the_first_event() -> None:
 def test_gaps() -> None:
     gap = Missing("news", Position("k2", 3), Position("k2", 9), "trimmed")
     since, to = b'{"epoch":"k2","offset":3}', b'{"epoch":"k2","offset":9}'
-    data = b'data: {"channel":"news","from":%s,"to":%s,"reason":"trimmed"}\n\n' % (since, to)
-    assert EVENTS.missing(gap) == b"event: gap\nid: k2:9\n" + data
-    assert EVENTS_MANY.missing(gap) == b"event: gap\n" + data
-    assert EVENTS.missing(Missing("news", None, None, "deaf")) == (
-        b'event: gap\ndata: {"channel":"news","from":null,"to":null,"reason":"deaf"}\n\n'
+    data = b'data: {"channel":"news","from":%s,"to":%s,"reason":"trimmed"}\n' % (since, to)
+    assert EVENTS.missing(gap, [gap.to]) == b"event: gap\n" + data + b"id: k2:9\n\n"
+    assert EVENTS_MANY.missing(gap, [None, gap.to]) == b"event: gap\n" + data + b"id: -,k2:9\n\n"
+    assert EVENTS.missing(Missing("news", None, None, "deaf"), [None]) == (
+        b'event: gap\ndata: {"channel":"news","from":null,"to":null,"reason":"deaf"}\nid: -\n\n'
     )
 
 
@@ -147,8 +120,7 @@ def test_what_is_no_json_is_no_event(data: bytes) -> None:
     ],
 )
 def test_how_a_stream_ends(code: int, name: str) -> None:
-    assert ending(code) == name
-    assert turned_away(code, "x", 900) == b'retry: 900\nevent: %s\ndata: {"code":%d,"reason":"x"}\n\n' % (
+    assert EVENTS.ended(code, "x", 900) == b'retry: 900\nevent: %s\ndata: {"code":%d,"reason":"x"}\n\n' % (
         name.encode(),
         code,
     )

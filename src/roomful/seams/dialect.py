@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from roomful.model.command import Command
+from roomful.model.publication import Position
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
+from roomful.model.stream import Joined, Missing
 
 
 class Dialect(Protocol):
@@ -42,4 +45,27 @@ class Dialect(Protocol):
 
     def join(self, frames: list[bytes]) -> bytes:
         """Frames, in order, as one piece for one `Transport.write`."""
+        ...
+
+
+class StreamDialect(Dialect, Protocol):
+    """The dialect of a stream that follows a fixed set of channels and tells its position in all of them.
+
+    positions: in the order of the sorted channels, None for one that has none. All of these raise Unencodable.
+    """
+
+    def subscribed(self, channels: Mapping[str, Joined], positions: Iterable[Position | None], retry_ms: int) -> bytes:
+        """The first frame. channels: sorted. positions: before anything that follows. retry_ms: before coming back."""
+        ...
+
+    def missing(self, missing: Missing, positions: Iterable[Position | None]) -> bytes:
+        """A frame. positions: behind the gap."""
+        ...
+
+    def ended(self, code: int, reason: str, retry_ms: int) -> bytes:
+        """The last frame."""
+        ...
+
+    def stamped(self, frame: bytes, positions: Iterable[Position | None]) -> bytes:
+        """A frame of `push` with the positions that the client has when it has read it."""
         ...

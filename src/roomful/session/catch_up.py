@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from roomful.model.errors import RoomfulError, Unencodable
-from roomful.model.publication import HistoryFilter
+from roomful.model.publication import HistoryFilter, Publication
 from roomful.model.push import PublicationPush
 from roomful.rooms.recovery import Gap, recover
 from roomful.session.session import Session
@@ -37,22 +37,33 @@ async def read_page(session: Session, subscription: Subscription) -> None:
     verdict = recover(subscription.position, page)
     gap = Gap.EPOCH if page.head.offset < seen else verdict.gap  # shorter than we knew it: another life of the log
     if gap is not None:
-        session.lose(subscription, gap)
+        session.lose(subscription, gap, page)
         return
-    queued = False
-    for publication in page.publications:
-        if session.client not in publication.exclude:
-            try:
-                frame = session.dialect.push(PublicationPush(channel, publication, page.head.epoch))
-            except Unencodable:
-                session.end_inappropriate()
-                return
-            if not session.outbox.put(frame):
-                return  # its flush brings us back
-            queued = True
-        subscription.offset = publication.offset
+    before = session.outbox.bytes
+    if not give_out(session, subscription, page.publications):
+        return  # the flush of what is queued brings us back
     if subscription.catch_up_with(page.head):
         node.stats.caught_up += 1
-    elif not queued:
+    elif session.outbox.bytes == before:
         # Nothing of the page was for this client, so no flush follows; one page a turn all the same.
         asyncio.get_running_loop().call_soon(session.read_on)
+
+
+def give_out(session: Session, subscription: Subscription, publications: list[Publication]) -> bool:
+    """Queues publications of the log in the subscription's epoch, and moves its position with each of them.
+
+    False: not all of them, because one didn't fit or ended the connection.
+    """
+    for publication in publications:
+        before, subscription.offset = subscription.offset, publication.offset
+        if session.client in publication.exclude:
+            continue
+        try:
+            frame = session.dialect.push(PublicationPush(subscription.channel, publication, subscription.epoch))
+        except Unencodable:
+            session.end_inappropriate()
+            return False
+        if not session.outbox.put(frame):
+            subscription.offset = before
+            return False
+    return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -39,9 +40,28 @@ NAME_MAX = 64
 
 async def connect(session: Session, command: c.Connect) -> None:
     """Answers, then lets the server-side subscriptions begin."""
+    credentials, data = await admit(session, command)
+    grants = await _server_side_grants(session, command, credentials)
+    if len(grants) > session.context.limits.channels_max:
+        raise disconnect("channel_limit")
+    entries = await enter_all(session, command.subs, grants, server_side=True)
+    session.context.node.directory.add(session)
+    session.reply(command.id, _result(session, data, entries))
+    if not session.closed:
+        session.connected()
+        watch(session, session)
+    for entry in entries:
+        await begin(session, entry)
+
+
+async def admit(session: Session, command: c.Connect) -> tuple[Credentials, bytes]:
+    """Who the client is, if it may come in, and what goes into the reply's `data`. The session takes the identity on.
+
+    Raises TokenExpired, Expired, what the hook raises; Disconnect.
+    """
     known = await _by_token(session, command.token) if command.token else None
     if session.closed:
-        return
+        raise disconnect("closed")
     session.user = known.user if known else ""
     try:
         credentials, data = await _identify(session, command, known)
@@ -49,23 +69,11 @@ async def connect(session: Session, command: c.Connect) -> None:
     finally:
         session.introduce()
     if session.closed:
-        return
-    context = session.context
-    node = context.node
+        raise disconnect("closed")
     _check_user_limit(session)
-    if credentials.expires_at is not None and credentials.expires_at <= node.wall_clock():
+    if credentials.expires_at is not None and credentials.expires_at <= session.context.node.wall_clock():
         raise Expired
-    grants = await _server_side_grants(session, command, credentials)
-    if len(grants) > context.limits.channels_max:
-        raise disconnect("channel_limit")
-    entries = await _enter_all(session, command, grants)
-    node.directory.add(session)
-    session.reply(command.id, _result(session, data, entries))
-    if not session.closed:
-        session.connected()
-        watch(session, session)
-    for entry in entries:
-        await begin(session, entry)
+    return credentials, data
 
 
 async def _identify(session: Session, command: c.Connect, known: Credentials | None) -> tuple[Credentials, bytes]:
@@ -198,16 +206,17 @@ async def _replace_older(session: Session, channel: str) -> None:
         await node.order(DisconnectOrder(session.user, code=code, reason=reason, whitelist=[session.client]))
 
 
-async def _enter_all(session: Session, command: c.Connect, grants: dict[str, Grant]) -> list[Entry]:
-    """All of them or, after an exception, none."""
+async def enter_all(
+    session: Session, wanted: Mapping[str, c.Subscribe], grants: Mapping[str, Grant], *, server_side: bool
+) -> list[Entry]:
+    """Enters each granted channel, as it is wanted: all of them or, after an exception, none."""
     entries: list[Entry] = []
     left = session.context.limits.recovery_max_bytes  # one page of recovery for all of them together
     try:
         for channel, grant in grants.items():
-            wanted = command.subs.get(channel, c.Subscribe())
-            wanted = msgspec.structs.replace(wanted, channel=channel)
+            asked = msgspec.structs.replace(wanted.get(channel, c.Subscribe()), channel=channel)
             options = session.context.node.namespaces.of(channel)
-            entry = await enter(session, wanted, options, grant, server_side=True, max_bytes=left)
+            entry = await enter(session, asked, options, grant, server_side=server_side, max_bytes=left)
             entries.append(entry)
             left = max(0, left - sum(len(p.data) for p in entry.result.publications))
         if session.closed:

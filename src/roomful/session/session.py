@@ -23,6 +23,7 @@ from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect
 from roomful.model.errors import InternalError, RoomfulError, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent
 from roomful.model.order import Order
+from roomful.model.publication import Page
 from roomful.model.push import Push, UnsubscribePush
 from roomful.model.reply import Failure, Result
 from roomful.node import eager
@@ -328,7 +329,8 @@ class Session:
 
     # What a subscription calls (session.subscription.Holder)
 
-    def lose(self, subscription: Subscription, gap: Gap) -> None:
+    def lose(self, subscription: Subscription, gap: Gap, page: Page | None = None) -> None:
+        """page: what the log has after the subscription's position, if that is where the gap was found."""
         self.context.node.stats.count_gap(gap)
         log.info("client %s lost its position in %r: %s", self.client, subscription.channel, gap)
         if subscription.traits.server_side:

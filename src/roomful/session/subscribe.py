@@ -27,9 +27,9 @@ from roomful.model.errors import (
     UnrecoverablePosition,
 )
 from roomful.model.event import SubscribeEvent, SubscribeReply
-from roomful.model.publication import HistoryFilter, Position
+from roomful.model.publication import HistoryFilter, Page, Position
 from roomful.model.reply import SubscribeResult, UnsubscribeResult
-from roomful.rooms.recovery import recover
+from roomful.rooms.recovery import Gap, recover
 from roomful.seams.authenticator import SubscriptionClaims
 from roomful.session.payload import from_client, to_client
 from roomful.session.session import CONNECTION_CLOSED, Session
@@ -45,12 +45,17 @@ _shared_traits: dict[Traits, Traits] = {}  # at most a few dozen combinations; a
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A subscription that is ready to begin. position, complete: see `Subscription.begin`."""
+    """A subscription that is ready to begin. position, complete: see `Subscription.begin`.
+
+    gap: why what was asked for can't be recovered; page: what the log had in its place.
+    """
 
     subscription: Subscription
     result: SubscribeResult
     position: Position
     complete: bool
+    gap: Gap | None = None
+    page: Page | None = None
 
 
 async def subscribe(session: Session, command: c.Subscribe) -> None:
@@ -315,7 +320,7 @@ async def _entry(
         if wanted.flag & c.REJECT_UNRECOVERED:
             raise UnrecoverablePosition
         failed = msgspec.structs.replace(_told(result, traits, page.head), was_recovering=True)
-        return Entry(subscription, failed, page.head, complete=True)
+        return Entry(subscription, failed, page.head, complete=True, gap=verdict.gap, page=page)
     node.stats.recovered += 1
     reached = page.publications[-1].offset if page.publications else verdict.since.offset
     told = msgspec.structs.replace(

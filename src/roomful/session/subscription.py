@@ -204,7 +204,7 @@ class Subscription:
         if self.traits.latest:
             self.phase = LATEST
         elif waiting is None or not complete:
-            self._go_behind()
+            self.fall_behind()
         else:
             self.phase = LIVE
         for item in waiting or ():
@@ -218,8 +218,9 @@ class Subscription:
         if self.offset < max(head.offset, self.seen):
             return False
         if self._missed_unlogged:
+            self._missed_unlogged = False
             self.holder.lose(self, Gap.UNLOGGED)
-        else:
+        if self.phase is BEHIND:
             self.phase = LIVE
         return True
 
@@ -228,6 +229,7 @@ class Subscription:
         if epoch != self.epoch:
             self.holder.lose(self, Gap.EPOCH)
         elif publication.offset > self.offset + 1:
+            self.seen = publication.offset
             self.holder.lose(self, Gap.DEAF)
 
     def _deliver_aside(self, publication: Publication, epoch: str, frame: bytes) -> None:
@@ -270,9 +272,10 @@ class Subscription:
             self.seen = offset
         else:
             self._missed_unlogged = True
-        self._go_behind()
+        self.fall_behind()
 
-    def _go_behind(self) -> None:
+    def fall_behind(self) -> None:
+        """Nothing live goes out any more until the log has been read up to its head."""
         self.phase = BEHIND
         self.holder.fall_behind(self)
 

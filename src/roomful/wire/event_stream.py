@@ -58,23 +58,20 @@ class ServerSentEvents:
                 return self._event("leave", {"channel": channel, "info": client_info(info)})
             case p.UnsubscribePush(channel, code, reason):
                 return self._event("expired", {"channel": channel, "code": code, "reason": reason})
-            case p.DisconnectPush(code, reason):
-                return self._event(ending(code), {"code": code, "reason": reason})
             case _:
                 return b":\n\n"
 
     def subscribed(self, channels: Mapping[str, Joined], positions: Iterable[Position | None], retry_ms: int) -> bytes:
-        """The first event. channels: sorted. positions: of the stream before anything that follows."""
         data = {"channels": {channel: _joined(joined) for channel, joined in channels.items()}}
-        frame = EVENTS_MANY._event("subscribed", data)
-        return b"retry: %d\n%s" % (retry_ms, self.stamped(frame, positions))
+        return b"retry: %d\n%s" % (retry_ms, self.stamped(self._event("subscribed", data), positions))
 
-    def missing(self, missing: Missing) -> bytes:
-        """The event `gap`."""
-        return self._event("gap", missing_fields(missing), missing.to)
+    def missing(self, missing: Missing, positions: Iterable[Position | None]) -> bytes:
+        return self.stamped(self._event("gap", missing_fields(missing)), positions)
+
+    def ended(self, code: int, reason: str, retry_ms: int) -> bytes:
+        return b"retry: %d\n%s" % (retry_ms, self._event(_ending(code), {"code": code, "reason": reason}))
 
     def stamped(self, frame: bytes, positions: Iterable[Position | None]) -> bytes:
-        """A frame without id, with the id of these positions."""
         return b"%sid: %s\n\n" % (frame[:-1], spell(positions).encode())
 
     def ping(self) -> bytes:
@@ -91,12 +88,7 @@ class ServerSentEvents:
         return b"%sdata: %s\n\n" % (lines, json_text(fields))
 
 
-def turned_away(code: int, reason: str, retry_ms: int) -> bytes:
-    """The whole stream of a client that is to come again later."""
-    return b"retry: %d\n%s" % (retry_ms, EVENTS.push(p.DisconnectPush(code, reason)))
-
-
-def ending(code: int) -> str:
+def _ending(code: int) -> str:
     """The last event's name. `expired`: only other credentials can help; `drain`: come back."""
     hopeless = code in _ENDS_OF_CREDENTIALS or not Disconnect(code, "").reconnect
     return "expired" if hopeless else "drain"

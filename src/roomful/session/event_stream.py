@@ -1,0 +1,220 @@
+"""The session of `GET /events`: a client that listens to the channels its request named, and can't say anything.
+
+All that carries a connection is that of every session. What differs: a client that can't subscribe again isn't
+unsubscribed when something is missing; it is told what (`gap`), and the stream goes on behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from roomful.model import command as c
+from roomful.model.disconnects import DISCONNECTS
+from roomful.model.errors import LimitExceeded, Unencodable
+from roomful.model.publication import Page, Position, Publication
+from roomful.model.stream import Joined, Missing
+from roomful.node.flusher import Flusher
+from roomful.node.stats import Stats
+from roomful.rooms.recovery import Gap
+from roomful.seams.dialect import StreamDialect
+from roomful.seams.transport import Request, Transport
+from roomful.session.catch_up import give_out
+from roomful.session.connect import admit, enter_all
+from roomful.session.outbox import Outbox
+from roomful.session.session import Context, Session, State
+from roomful.session.subscribe import Entry, authorize, begin, watch
+from roomful.session.subscription import BEHIND, Subscription
+
+log = logging.getLogger("roomful.session")
+
+CHANNELS_MAX = 32
+"""Of one stream: each of its events carries the positions of them all."""
+
+RETRY_MIN_MS, RETRY_SPREAD_MS = 1_000, 2_000
+"""How long a client waits before it comes back; spread, because many may be cut at once."""
+
+UNKNOWN = 2**63
+"""As the newest offset that was heard of: the log has to be read once more, whatever a reading under way says."""
+
+
+class EventStream(Session):
+    """since: the channels, sorted, with the positions that the client has of them. start: sends the response's head."""
+
+    __slots__ = ("_dialect", "_followed", "_since", "_start")
+
+    def __init__(
+        self,
+        context: Context,
+        transport: Transport,
+        dialect: StreamDialect,
+        request: Request,
+        since: Mapping[str, Position | None],
+        start: Callable[[], None],
+    ) -> None:
+        super().__init__(context, transport, dialect, request)
+        self._dialect = dialect
+        self._since = since
+        self._start = start
+        self._followed: tuple[Subscription, ...] = ()
+        """As long as the stream lives, also those that have ended: their positions stay in its id."""
+        if len(since) > 1:
+            node = context.node
+            self.outbox = StampedOutbox(self, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
+
+    @property
+    def positions(self) -> list[Position | None]:
+        """What the client has, or will have with what is queued; None in channels that it can't go on in."""
+        return [_position(subscription) for subscription in self._followed]
+
+    async def follow(self, token: str) -> None:
+        """Lets the client in, subscribes it, and sends what it has missed.
+
+        Raises what a connect and a subscribe raise (RoomfulError, Disconnect); then nothing has been sent.
+        """
+        limits, node = self.context.limits, self.context.node
+        if len(self._since) > min(CHANNELS_MAX, limits.channels_max):
+            raise LimitExceeded(f"a stream has at most {CHANNELS_MAX} channels")
+        credentials, _ = await admit(self, c.Connect(token=token))
+        grants = {}
+        for channel in self._since:
+            granted = credentials.subs.get(channel)
+            grants[channel] = granted or await authorize(self, channel, node.namespaces.of(channel), "", b"")
+        wanted = {channel: _wanted(position) for channel, position in self._since.items()}
+        entries = await enter_all(self, wanted, grants, server_side=False)
+        node.directory.add(self)
+        self._open(entries)
+        for entry in entries:
+            await begin(self, self._given_out(entry))
+
+    def _open(self, entries: list[Entry]) -> None:
+        """The event `subscribed`. Its id is what the client came with: if it is cut right behind, it asks the same."""
+        self._followed = tuple(entry.subscription for entry in entries)
+        joined = {}
+        for entry in entries:
+            subscription, result = entry.subscription, entry.result
+            begins_at = entry.position
+            if result.was_recovering:
+                begins_at = self._since[subscription.channel] or begins_at
+            subscription.epoch, subscription.offset = begins_at.epoch, begins_at.offset
+            told = begins_at if result.positioned else None
+            joined[subscription.channel] = Joined(told, result.recovered, result.data)
+        self._start()
+        try:
+            self.outbox.force(self._dialect.subscribed(joined, self.positions, self._retry_ms()))
+        except Unencodable:
+            self.end_inappropriate()
+            return
+        self.connected()
+        watch(self, self)
+
+    def _given_out(self, entry: Entry) -> Entry:
+        """Queues what the log had, as far as there is room; how the subscription is to begin then."""
+        subscription, publications = entry.subscription, entry.result.publications
+        if self.closed or not (entry.result.was_recovering):
+            return entry
+        reached, complete = entry.position, entry.complete
+        if entry.gap is not None and entry.page is not None:
+            publications = self._tell_missing(subscription, entry.gap, entry.page)
+            reached = Position(subscription.epoch, publications[-1].offset if publications else subscription.offset)
+            complete = reached.offset >= entry.page.head.offset
+        if not give_out(self, subscription, publications):
+            return Entry(subscription, entry.result, subscription.position, complete=False)
+        return Entry(subscription, entry.result, reached, complete)
+
+    # Its holes
+
+    def lose(self, subscription: Subscription, gap: Gap, page: Page | None = None) -> None:
+        """Goes on from the log where there is one, and tells what even that doesn't have."""
+        if page is not None:
+            self._tell_missing(subscription, gap, page)  # what the page has is read again, with what came meanwhile
+        elif gap is Gap.UNREADABLE:
+            self.end(*DISCONNECTS["insufficient_state"])  # it comes back, and its position holds
+        elif gap is Gap.UNLOGGED or not subscription.traits.tracked:
+            place = _position(subscription)
+            self._tell(Missing(subscription.channel, place, place, Gap.DEAF))
+        elif subscription.phase is BEHIND:
+            subscription.seen = UNKNOWN
+        else:
+            subscription.fall_behind()
+
+    def _tell_missing(self, subscription: Subscription, gap: Gap, page: Page) -> list[Publication]:
+        """The event `gap`, and the position moves behind it; what the log has from there on."""
+        since, to, rest = subscription.position, page.head, list[Publication]()
+        if gap is Gap.TRIMMED:
+            rest = _unbroken(page.publications)
+            to = Position(page.head.epoch, rest[0].offset - 1)
+        elif gap is Gap.EPOCH:
+            subscription.seen = 0  # that was another life of the log
+        subscription.epoch, subscription.offset = to.epoch, to.offset
+        self._tell(Missing(subscription.channel, since, to, gap))
+        return rest
+
+    def _tell(self, missing: Missing) -> None:
+        self.context.node.stats.count_gap(missing.reason)
+        log.info("client %s misses %s of %r", self.client, missing.reason, missing.channel)
+        self.outbox.force(self._dialect.missing(missing, self.positions))
+
+    # Its end
+
+    def drop(self, subscription: Subscription, code: int, reason: str) -> None:
+        super().drop(subscription, code, reason)
+        if not self.subscriptions:
+            self.end(code, reason)
+
+    def end(self, code: int, reason: str) -> None:
+        if self.closed:
+            return
+        if self.state is State.OPENED:
+            self._start()  # an EventSource takes every other answer but 200 for the last word
+        self.outbox.force(self._dialect.ended(code, reason, self._retry_ms()))
+        super().end(code, reason)
+
+    def _retry_ms(self) -> int:
+        return RETRY_MIN_MS + int(self.context.random() * RETRY_SPREAD_MS)
+
+
+class StampedOutbox(Outbox):
+    """Frames of several channels: each gets the id of the whole stream at the moment at which it is queued.
+
+    What has no place in the order (frames of `latest` channels) goes without: an event without id leaves the last one.
+    """
+
+    __slots__ = ("_stream", "_stream_dialect")
+
+    def __init__(
+        self, stream: EventStream, dialect: StreamDialect, flusher: Flusher, stats: Stats, max_bytes: int
+    ) -> None:
+        super().__init__(stream.transport, dialect, flusher, stats, max_bytes)
+        self._stream = stream
+        self._stream_dialect = dialect
+
+    def put(self, frame: bytes) -> bool:
+        return super().put(self._stream_dialect.stamped(frame, self._stream.positions))
+
+
+def _wanted(position: Position | None) -> c.Subscribe:
+    """Whatever the namespace allows to those who ask for it."""
+    asked = c.Subscribe(positioned=True, recoverable=True, join_leave=True)
+    if position is None:
+        return asked
+    return c.Subscribe(
+        positioned=True,
+        recoverable=True,
+        join_leave=True,
+        recover=True,
+        epoch=position.epoch,
+        offset=position.offset,
+    )
+
+
+def _position(subscription: Subscription) -> Position | None:
+    return subscription.position if subscription.traits.recoverable else None
+
+
+def _unbroken(publications: list[Publication]) -> list[Publication]:
+    """The newest ones, back to the last hole between them."""
+    start = len(publications) - 1
+    while start and publications[start - 1].offset == publications[start].offset - 1:
+        start -= 1
+    return publications[start:]
