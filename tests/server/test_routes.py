@@ -42,7 +42,7 @@ async def test_a_websocket_endpoint_says_that_it_is_one(dev: httpx.AsyncClient) 
     assert answer.json()["error"]["code"] == 107
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/api/publish", "/../pyproject.toml", "/%2e%2e/config.py"])
+@pytest.mark.parametrize("path", ["/nothing", "/apiary", "/../pyproject.toml", "/%2e%2e/config.py"])
 async def test_what_isnt_there_is_answered_in_json(dev: httpx.AsyncClient, path: str) -> None:
     answer = await dev.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, 104)

@@ -173,7 +173,7 @@ def test_relative_paths_lie_under_the_data_directory(directory: Path) -> None:
             "namespaces.chat.auto_cache_recover: unknown key; not available",
         ),
         ('[api]\nhmac_secret = "x"', "api.hmac_secret: unknown key; did you mean tokens.hmac_secret?"),
-        ("[api]\nzzz = 1", "api.zzz: unknown key; known are keys"),
+        ("[api]\nzzz = 1", "api.zzz: unknown key; known are keys, key_files, body_max_bytes, body_timeout_s"),
         ("server = 1", "server: has to be a table"),
         ("namespaces = 1", "namespaces: expected object, got int"),
         ("[namespaces]\nchat = true", "namespaces.chat: has to be a table"),

@@ -14,7 +14,7 @@ from roomful.model.errors import ConfigError
 from roomful.node import eager
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
-from roomful.server import routes
+from roomful.server import api, routes
 from roomful.server.calls import Calls
 from roomful.server.config import Config
 from roomful.server.config_check import check
@@ -60,7 +60,7 @@ class Roomful(Calls):
         self._draining = False
         self._served = False
         self._forget_signals: Callable[[], None] = lambda: None
-        self._http: ASGIApp = routes.http_app(self)
+        self._http: ASGIApp = routes.http_app(self, api.routes(self))
 
     # Before it starts
 
@@ -209,7 +209,3 @@ class Roomful(Calls):
                 await self.start()
                 if not await serve_stream(scope, receive, send, self.streams):
                     await self._http(scope, receive, send)
-
-    async def _running(self) -> Live:
-        await self.start()
-        return self.live

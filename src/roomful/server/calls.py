@@ -39,9 +39,14 @@ class Broadcasted(msgspec.Struct, frozen=True):
 class Calls(ABC):
     """Calls from any task of the process. Each raises the RoomfulError that says why it can't."""
 
+    @property
     @abstractmethod
-    async def _running(self) -> Live:
-        """The live objects; starts the server when it isn't running yet."""
+    def live(self) -> Live:
+        """The live objects."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Does nothing when it is running."""
 
     async def publish(
         self,
@@ -60,11 +65,11 @@ class Calls(ABC):
         and answers with the first one's position, so that a retry is harmless. skip_history: only whoever is there now
         gets it; the log never has it. Raises UnknownChannel, BadRequest, or what the engine raises.
         """
-        live, payload = await self._running(), b"null" if data is None else to_client(data)
-        check_payload(payload, live.node.namespaces.of(channel).data_format)
-        ttl_s = live.config.engine.idempotency_ttl_s
+        node, payload = await self._node(), b"null" if data is None else to_client(data)
+        check_payload(payload, node.namespaces.of(channel).data_format)
+        ttl_s = self.live.config.engine.idempotency_ttl_s
         draft = Draft(payload, None, tags, frozenset(exclude), idempotency_key, ttl_s)
-        return (await live.node.publish(channel, draft, skip_history=skip_history)).position
+        return (await node.publish(channel, draft, skip_history=skip_history)).position
 
     async def broadcast(
         self,
@@ -226,7 +231,8 @@ class Calls(ABC):
         return reply.data if reply else None
 
     async def _node(self) -> Node:
-        return (await self._running()).node
+        await self.start()
+        return self.live.node
 
 
 def _info(value: Any) -> bytes:

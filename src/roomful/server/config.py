@@ -43,15 +43,21 @@ class ApiOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The `[api]` table.
 
     keys: whoever sends one of these may do everything; without any the API is closed.
+    key_files: files with more keys, one a line; read at the start.
+    body_max_bytes: of one request. body_timeout_s: how long its body may take to arrive.
     """
 
     keys: tuple[str, ...] = ()
+    key_files: tuple[str, ...] = ()
+    body_max_bytes: int = 1_048_576
+    body_timeout_s: float = 10.0
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        return [("keys", tuple("***" for _ in self.keys))]
+        hidden = tuple("***" for _ in self.keys)
+        return [(name, hidden if name == "keys" else getattr(self, name)) for name in self.__struct_fields__]
 
     def __repr__(self) -> str:
-        return f"ApiOptions(keys={tuple('***' for _ in self.keys)})"
+        return f"ApiOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

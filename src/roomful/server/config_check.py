@@ -33,6 +33,8 @@ ABOVE_ZERO = {
     ("limits", "recovery_max"),
     ("limits", "recovery_max_bytes"),
     ("engine", "publish_deadline_s"),
+    ("api", "body_max_bytes"),
+    ("api", "body_timeout_s"),
 }
 """Zero means zero, and with zero of these nothing would ever work."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from roomful.auth.options import TokenOptions
 from roomful.model.channel import DEFAULT_NAMESPACE, ChannelOptions, Right
-from roomful.server.config import Config, ServerOptions, without_password
+from roomful.server.config import ApiOptions, Config, ServerOptions, without_password
 from roomful.server.config_check import warnings
 
 WHO = {
@@ -35,8 +35,15 @@ def _server(config: Config) -> Iterator[str]:
     yield f"Web pages    {', '.join(config.server.allowed_origins) or 'none (allowed_origins is empty)'}"
     yield f"Tokens       {', '.join(_keys(config.tokens)) or 'no key, so none is accepted'}"
     yield f"No token     {'may connect, anonymously' if config.tokens.anonymous else 'may connect if a hook says so'}"
-    yield f"API          {_count(len(config.api.keys), 'key') if config.api.keys else 'closed, no key is set'}"
+    yield f"API          {_api(config.api)}"
     yield f"Engine       {without_password(config.engine.url)}"
+
+
+def _api(options: ApiOptions) -> str:
+    parts = [_count(len(options.keys), "key")] if options.keys else []
+    if options.key_files:
+        parts.append(f"those in {', '.join(options.key_files)}")
+    return " and ".join(parts) or "closed, no key is set"
 
 
 def _keys(options: TokenOptions) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from importlib.resources import files
 from typing import Protocol
@@ -31,8 +31,10 @@ class Reported(Protocol):
     def dev(self) -> bool: ...
 
 
-def http_app(app: Reported) -> ASGIApp:
-    """Health, readiness, a word to whoever takes the WebSocket for a page, and under `--dev` the demo."""
+def http_app(app: Reported, more: Iterable[BaseRoute]) -> ASGIApp:
+    """Health, readiness, a word to whoever takes the WebSocket for a page, and under `--dev` the demo.
+
+    more: the endpoints that stand in files of their own."""
 
     async def health(_request: Request) -> Response:
         return JSONResponse({})
@@ -47,13 +49,18 @@ def http_app(app: Reported) -> ASGIApp:
     async def missing(_request: Request, _error: Exception) -> Response:
         return error(404, 104, "there is nothing here")
 
+    async def wrong_method(_request: Request, refused: Exception) -> Response:
+        headers = dict(refused.headers or {}) if isinstance(refused, HTTPException) else None
+        return error(405, 107, "this address doesn't take that method", headers)
+
     routes: list[BaseRoute] = [
         Route("/health", health),
         Route("/ready", ready),
         Route(ROOMS_PATH, websocket_only),
+        *more,
         Mount("/", _demo(app)),
     ]
-    return Starlette(routes=routes, exception_handlers={404: missing})
+    return Starlette(routes=routes, exception_handlers={404: missing, 405: wrong_method})
 
 
 def error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -32,8 +32,14 @@ PREFIX = "ROOMFUL_"
 FILE_VARIABLE = "ROOMFUL_CONFIG"
 DATA_VARIABLE = "ROOMFUL_DATA"
 
-PATHS = (("server", "uds"), ("server", "tls_cert"), ("server", "tls_key"), ("tokens", "public_key"))
-"""The settings that name a file."""
+PATHS = (
+    ("server", "uds"),
+    ("server", "tls_cert"),
+    ("server", "tls_key"),
+    ("tokens", "public_key"),
+    ("api", "key_files"),
+)
+"""The settings that name a file, or several."""
 
 KeyPath = tuple[str, ...]
 
@@ -131,11 +137,17 @@ def _value(text: str) -> object:
 def _with_absolute_paths(config: Config, data: Path) -> Config:
     for table, key in PATHS:
         options = getattr(config, table)
-        path = getattr(options, key)
-        if path and "-----BEGIN" not in path:
-            options = msgspec.structs.replace(options, **{key: str(data / path)})
-            config = msgspec.structs.replace(config, **{table: options})
+        given = getattr(options, key)
+        absolute = (
+            tuple(_absolute(path, data) for path in given) if isinstance(given, tuple) else _absolute(given, data)
+        )
+        options = msgspec.structs.replace(options, **{key: absolute})
+        config = msgspec.structs.replace(config, **{table: options})
     return config
+
+
+def _absolute(path: str | None, data: Path) -> str | None:
+    return str(data / path) if path and "-----BEGIN" not in path else path
 
 
 class _Reader:

@@ -23,6 +23,7 @@ from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.seams.engine import Engine
 from roomful.seams.transport import Receiver, Request, Transport
+from roomful.server.api_keys import ApiKeys
 from roomful.server.config import Config
 from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
@@ -55,6 +56,7 @@ class Live:
     config: Config
     node: Node
     context: Context
+    api_keys: ApiKeys
     websocket_routes: tuple[WebSocketRoute, ...]
     transport_options: TransportOptions
     streams: Streams
@@ -107,7 +109,7 @@ def wire(
         loopback_origins=dev,
     )
     streams = Streams(more_streams, transport_options, node.wheel)
-    return Live(config, node, context, (rooms, *more_routes), transport_options, streams)
+    return Live(config, node, context, ApiKeys(config.api), (rooms, *more_routes), transport_options, streams)
 
 
 def _engine(options: EngineOptions) -> Engine:
