@@ -22,6 +22,7 @@ from roomful.node.node import NodeInfo
 Payload: TypeAlias = Raw | UnsetType
 """JSON as it was written, or nothing."""
 
+Channel: TypeAlias = Annotated[str, Meta(min_length=1)]
 Uint: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Int32: TypeAlias = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Time: TypeAlias = Annotated[int, Meta(ge=0, le=2**53, description="Seconds since 1970; 0: never.")]
@@ -69,7 +70,7 @@ class Publishing(Request, frozen=True, kw_only=True):
 class PublishRequest(Publishing, frozen=True, kw_only=True):
     """Publishes to a channel."""
 
-    channel: str
+    channel: Channel
 
 
 class BroadcastRequest(Publishing, frozen=True, kw_only=True):
@@ -141,7 +142,7 @@ class OverrideWords(Request, frozen=True, kw_only=True):
 class SubscribeRequest(Addressed, frozen=True, kw_only=True):
     """Subscribes a user's connections to a channel."""
 
-    channel: str
+    channel: Channel
     info: Annotated[Payload, Meta(description="What others see of it in this channel.")] = UNSET
     b64info: Base64 | None = None
     data: Annotated[Payload, Meta(description="Goes to the client with its subscription.")] = UNSET
@@ -186,7 +187,7 @@ class RefreshRequest(Addressed, frozen=True, kw_only=True):
 class PresenceRequest(Request, frozen=True, kw_only=True):
     """Asks who is in a channel."""
 
-    channel: str
+    channel: Channel
 
 
 class ClientInfo(Result, frozen=True):
@@ -215,7 +216,7 @@ class PresenceResult(Result, frozen=True):
 class PresenceStatsRequest(Request, frozen=True, kw_only=True):
     """Asks how many are in a channel."""
 
-    channel: str
+    channel: Channel
 
 
 class PresenceStatsResult(Result, frozen=True):
@@ -228,7 +229,7 @@ class PresenceStatsResult(Result, frozen=True):
 class HistoryRequest(Request, frozen=True, kw_only=True):
     """Asks for publications of a channel, or only for the position of its newest."""
 
-    channel: str
+    channel: Channel
     limit: Annotated[Int32, Meta(description="At most so many; 0: only the position; negative: all.")] | None = None
     since: Annotated[StreamPosition, Meta(description="Only those after it, with reverse before it.")] | None = None
     reverse: Annotated[bool, Meta(description="Newest first.")] | None = None
@@ -260,7 +261,7 @@ class HistoryResult(Result, frozen=True):
 class HistoryRemoveRequest(Request, frozen=True, kw_only=True):
     """Drops the publications of a channel; its positions go on."""
 
-    channel: str
+    channel: Channel
 
 
 class ChannelsRequest(Request, frozen=True, kw_only=True):
