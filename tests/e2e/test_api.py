@@ -219,13 +219,13 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("mode", EXPECTED)
-async def test_the_document_holds_for_what_a_fuzzer_sends(server: Server, mode: str) -> None:
+async def test_the_document_holds_for_what_a_fuzzer_sends(server: Server, mode: str, tmp_path: Path) -> None:
     schemathesis = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert schemathesis is not None
     process = await asyncio.create_subprocess_exec(
         schemathesis, "run", f"{server.url}/api/openapi.json", "--header", f"X-API-Key: {KEY}",
         *(["--header", f"X-Centrifugo-Error-Mode: {mode}"] if mode else []),
-        *EXPECTED[mode], "--max-examples", "10", "--generation-deterministic", "--no-color",
+        *EXPECTED[mode], "--max-examples", "10", "--generation-deterministic", "--no-color", cwd=tmp_path,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(100):

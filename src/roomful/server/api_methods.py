@@ -140,11 +140,12 @@ async def _history_remove(calls: Calls, request: w.HistoryRemoveRequest) -> w.Em
 
 async def _channels(calls: Calls, request: w.ChannelsRequest) -> w.ChannelsResult:
     found = await calls.channels(request.pattern or "*")
-    return w.ChannelsResult({name: w.ChannelInfo(count) for name, count in found.items()})
+    return w.ChannelsResult({name: w.ChannelInfo(count) for name, count in found.channels.items()}, found.missing)
 
 
 async def _info(calls: Calls, request: w.InfoRequest) -> w.InfoResult:
-    return w.InfoResult([w.NodeResult.of(node) for node in await calls.info()])
+    found = await calls.info()
+    return w.InfoResult([w.NodeResult.of(node) for node in found.nodes], found.missing)
 
 
 async def _rpc(calls: Calls, request: w.RpcRequest) -> w.RpcResult:

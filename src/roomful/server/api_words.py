@@ -278,6 +278,7 @@ class ChannelsResult(Result, frozen=True):
     """Channels by name."""
 
     channels: dict[str, ChannelInfo]
+    missing: Annotated[list[str], Meta(description="Ids of nodes that didn't answer in time.")] = []
 
 
 # The server
@@ -309,6 +310,7 @@ class InfoResult(Result, frozen=True):
     """All nodes."""
 
     nodes: list[NodeResult]
+    missing: Annotated[list[str], Meta(description="Ids of nodes that didn't answer in time.")] = []
 
 
 class RpcRequest(Request, frozen=True, kw_only=True):
