@@ -32,6 +32,7 @@ from roomful.testing.websocket_cases import all_cases
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.uvicorn_bridge import Bridge
 from roomful.transports.websocket import WebSocketConnection
+from roomful.wire.framing import websocket_frame
 from tests.transports.certificates import localhost_certificate
 from tests.transports.hosts import Host, bridged
 
@@ -287,3 +288,37 @@ def fill(probe: Probe) -> int:
 
     probe.do(write)
     return written
+
+
+def test_frames_keep_their_order_where_the_socket_is_full_and_where_it_has_room_again(client: RawWebSocket) -> None:
+    """Some leave directly, some are cut in the middle and wait in the transport, some wait behind them."""
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+
+    def speak(transport: Transport) -> None:
+        for number in range(300):
+            transport.write(frame_of(number), True)
+            transport.ping()
+
+    def frame_of(number: int) -> bytes:
+        return websocket_frame(number.to_bytes(4, "big") + b"*" * 30_000, binary=True)
+
+    for _ in range(3):
+        probe.do(speak)
+        for number in range(300):
+            opcode, data = client.receive()
+            assert (opcode, data[:4], len(data)) == (BINARY, number.to_bytes(4, "big"), 30_004)
+            assert client.receive() == (PING, b"")
+
+
+def test_a_descriptor_that_was_lent_is_given_back(client: RawWebSocket, connections: Connections) -> None:
+    """Else the next owner of its number is closed when the connection is forgotten."""
+    client.open("/probe")
+    probe = ENDPOINT.opened()
+    probe.send(b"directly")
+    assert client.receive() == (TEXT, b"directly")
+    peer = probe.transport._peer  # type: ignore[attr-defined]
+    assert peer.fileno() > 0
+    client.close()
+    connections.wait_until_gone(probe.transport)
+    assert peer.fileno() == -1

@@ -26,6 +26,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "_binary",
         "_dialect",
         "_flusher",
         "_frames",
@@ -41,10 +42,11 @@ class Outbox:
     def __init__(self, transport: Transport, dialect: Dialect, flusher: Flusher, stats: Stats, max_bytes: int) -> None:
         self._transport = transport
         self._dialect = dialect
+        self._binary = dialect.binary
         self._flusher = flusher
         self._stats = stats
         self.max_bytes = max_bytes
-        self._frames: list[bytes] = []
+        self._frames: list[bytes] | None = None
         self._latest: dict[tuple[str, str], bytes] | None = None
         self._latest_bytes = 0
         self.bytes = 0
@@ -58,19 +60,25 @@ class Outbox:
     def put(self, frame: bytes) -> bool:
         """Queues a frame for the end of this turn. False: it doesn't fit, and nothing has happened."""
         size = self.bytes + len(frame)
-        if size > self.max_bytes and not self._make_room(len(frame)):
-            return False
-        if not self._frames:
+        if size > self.max_bytes:
+            if not self._make_room(len(frame)):
+                return False
+            size = self.bytes + len(frame)
+        if self._frames is None:
+            self._frames = [frame]
             self._flusher.mark(self)
-        self._frames.append(frame)
-        self.bytes += len(frame)
+        else:
+            self._frames.append(frame)
+        self.bytes = size
         return True
 
     def force(self, frame: bytes) -> None:
         """Queues a frame whatever the budget says: for the few small ones that tell what is missing."""
-        if not self._frames:
+        if self._frames is None:
+            self._frames = [frame]
             self._flusher.mark(self)
-        self._frames.append(frame)
+        else:
+            self._frames.append(frame)
         self.bytes += len(frame)
 
     def put_latest(self, key: tuple[str, str], frame: bytes) -> bool:
@@ -100,15 +108,25 @@ class Outbox:
 
     def flush(self) -> None:
         """Writes what waits, unless the transport is paused; `on_writable` of the session calls it then."""
-        if self._transport.paused:
+        transport = self._transport
+        if transport.paused:
             return
         frames = self._frames
         if self.bytes > PIECE_BYTES:
             self._flush_pieces()
         elif frames:
-            self._frames = []
+            self._frames = None
             self.bytes = 0
-            self._write(frames)
+            data = frames[0] if len(frames) == 1 else self._dialect.join(frames)
+            stats = self._stats
+            stats.writes += 1
+            stats.bytes_out += len(data)
+            transport.write(data, self._binary)
+        if self._latest is not None or self.on_room is not None:
+            self._after_flush()
+
+    def _after_flush(self) -> None:
+        """What a connection that reads slowly has waiting behind its frames."""
         if self._latest is not None and not self._frames and not self._transport.paused:
             waiting, self._latest, self._latest_bytes = list(self._latest.values()), None, 0
             if waiting:
@@ -118,7 +136,7 @@ class Outbox:
 
     def clear(self) -> None:
         """Forgets everything; for a connection that is gone."""
-        self._frames = []
+        self._frames = None
         self._latest = None
         self.bytes = 0
         self.on_room = None
@@ -130,7 +148,7 @@ class Outbox:
         self._transport.write(data, self._dialect.binary)
 
     def _flush_pieces(self) -> None:
-        frames, start = self._frames, 0
+        frames, start = self._frames or [], 0
         while start < len(frames) and not self._transport.paused:
             end, size = start, 0
             while end < len(frames) and (end == start or size + len(frames[end]) <= PIECE_BYTES):
@@ -139,10 +157,10 @@ class Outbox:
             self._write(frames[start:end])
             self.bytes -= size
             start = end
-        self._frames = frames[start:]
+        self._frames = frames[start:] or None
 
     def _make_room(self, size: int) -> bool:
         """A burst of one turn can exceed the budget of a client that reads well: write early, then look again."""
-        if self._frames and not self._transport.paused:
+        if self._frames is not None and not self._transport.paused:
             self._flush_pieces()
-        return self.bytes + size <= self.max_bytes or not self._frames
+        return self.bytes + size <= self.max_bytes or self._frames is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from socket import SocketType
 
 from roomful.seams.transport import Endpoint, Receiver, Request
 from roomful.transports.frames import (
@@ -40,10 +41,12 @@ class WebSocketConnection(asyncio.Protocol):
 
     __slots__ = (
         "_deadline",
+        "_direct",
         "_ending",
         "_late_pong",
         "_open",
         "_options",
+        "_peer",
         "_reader",
         "_receiver",
         "_registry",
@@ -64,6 +67,8 @@ class WebSocketConnection(asyncio.Protocol):
     ) -> None:
         self.paused = False
         self._socket = socket
+        self._peer = _peer_of(socket)
+        self._direct: SocketType | None = None  # the peer while open and nothing waits in the transport
         self._options = options
         self._registry = registry
         self._reader = FrameReader(max_message_bytes)
@@ -87,12 +92,30 @@ class WebSocketConnection(asyncio.Protocol):
     # What a session calls
 
     def write(self, data: bytes, binary: bool) -> None:
-        if self._open:
-            self._socket.write(data)
+        # Straight into the socket: 0.9 µs less than the way through uvloop's queue (docs/decisions/0001).
+        direct = self._direct
+        if direct is not None:
+            try:
+                sent = direct.send(data)
+            except OSError:  # full, or gone: the transport finds out which, and what follows from it
+                sent = 0
+            if sent < len(data):
+                self._direct = None
+                self._socket.write(data[sent:])
+        elif self._open:
+            self._write_behind(data)
 
     def ping(self) -> None:
         if self._open:
-            self._socket.write(control_frame(PING))
+            self.write(control_frame(PING), binary=True)
+
+    def _write_behind(self, data: bytes) -> None:
+        """Behind what waits in the transport; when nothing does any more, directly again."""
+        if self._peer is None or self._socket.get_write_buffer_size():
+            self._socket.write(data)
+        else:
+            self._direct = self._peer
+            self.write(data, binary=True)
 
     def close(self, code: int, reason: str) -> None:
         if not self._open:
@@ -140,7 +163,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.paused = False
         if self._open and self._receiver is not None:
             if self._late_pong is not None:
-                self._socket.write(control_frame(PONG, self._late_pong))
+                self.write(control_frame(PONG, self._late_pong), binary=True)
                 self._late_pong = None
             self._receiver.on_writable()
 
@@ -151,6 +174,10 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
+        self._direct = None
+        if self._peer is not None:
+            self._peer.detach()
+            self._peer = None
         if self._deadline is not None:
             self._deadline.cancel()
         self._registry.discard(self)
@@ -170,7 +197,7 @@ class WebSocketConnection(asyncio.Protocol):
             # RFC 6455 section 5.5.3.
             self._late_pong = payload
         else:
-            self._socket.write(control_frame(PONG, payload))
+            self.write(control_frame(PONG, payload), binary=True)
 
     def _on_close_frame(self, payload: bytes) -> None:
         """Theirs, or the answer to ours. The server is the one who then closes TCP: RFC 6455 section 7.1.1."""
@@ -194,6 +221,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _begin_to_end(self, ending: tuple[int, str]) -> None:
         self._open = False
+        self._direct = None
         self._ending = ending
         if self._deadline is None:
             loop = asyncio.get_running_loop()
@@ -203,3 +231,12 @@ class WebSocketConnection(asyncio.Protocol):
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.on_close(*self._ending)
+
+
+def _peer_of(transport: asyncio.Transport) -> SocketType | None:
+    """The socket itself, to write to; None where bytes have to be changed on their way (TLS). It is borrowed: detach
+    it before the transport closes the descriptor, or it will close somebody else's."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or transport.get_extra_info("sslcontext") is not None:
+        return None
+    return SocketType(fileno=socket.fileno())
