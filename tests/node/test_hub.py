@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful.model.client import ClientInfo
-from roomful.model.publication import Publication
-from roomful.model.push import JoinPush, LeavePush
-from roomful.node.hub import Hub
+from roomful.model.publication import DeltaPublication, Publication
+from roomful.model.push import JoinPush, LeavePush, PublicationPush
+from roomful.node.hub import Hub, Manner
 from roomful.wire.dialect import JSON_BARE, PROTOBUF_BARE
 
 ANN = ClientInfo("ann", "client-1")
@@ -23,11 +23,18 @@ class Subscriber:
     def __init__(self, reacts: Callable[[], None] = lambda: None) -> None:
         self.got: list[tuple[Publication, str, bytes]] = []
         self.noticed: list[tuple[bytes | None, str]] = []
+        self.skipped: list[Publication] = []
         self.refused = 0
+        self.base = 0
         self._reacts = reacts
 
     def deliver(self, publication: Publication, epoch: str, frame: bytes) -> None:
         self.got.append((publication, epoch, frame))
+        self.base = publication.offset
+        self._reacts()
+
+    def skip(self, publication: Publication, epoch: str) -> None:
+        self.skipped.append(publication)
         self._reacts()
 
     def notice(self, frame: bytes | None, client: str) -> None:
@@ -134,21 +141,136 @@ def test_a_channel_without_anybody_is_quiet_and_takes_nothing(hub: Hub) -> None:
     assert len(hub) == 0
 
 
-Change = tuple[bool, str, bool, int]
+# Manners
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.booleans(), st.integers(0, 3))))
+def wants_chess(tags: Mapping[str, str]) -> bool:
+    return tags.get("sport") == "chess"
+
+
+def test_a_filter_is_asked_once_for_all_who_have_it(hub: Hub) -> None:
+    asked: list[Mapping[str, str]] = []
+
+    def match(tags: Mapping[str, str]) -> bool:
+        asked.append(tags)
+        return wants_chess(tags)
+
+    chess, everybody = [Subscriber() for _ in range(3)], Subscriber()
+    for subscriber in chess:
+        hub.add("chat", JSON_BARE, subscriber, Manner(match=match))
+    hub.add("chat", JSON_BARE, everybody)
+    go, move, bare = Publication(b"1", 1, tags={"sport": "go"}), Publication(b"2", 2, tags={"sport": "chess"}), HELLO
+    for publication in (go, move, bare):
+        hub.broadcast("chat", publication, "epoch")
+    assert asked == [go.tags, move.tags, {}]
+    for subscriber in chess:
+        assert ([p for p, _, _ in subscriber.got], subscriber.skipped) == ([move], [go, bare])
+    assert [p for p, _, _ in everybody.got] == [go, move, bare]
+
+
+def test_filters_of_one_spelling_share_the_frame_and_nobody_is_refused_what_he_filters(hub: Hub) -> None:
+    dialect, chess, go = Counting(), Subscriber(), Subscriber()
+    hub.add("chat", dialect, chess, Manner(match=wants_chess))  # type: ignore[arg-type]
+    hub.add("chat", dialect, go, Manner(match=lambda tags: tags.get("sport") == "go"))  # type: ignore[arg-type]
+    hub.broadcast("chat", Publication(b"1", tags={"sport": "darts"}), "")
+    assert dialect.encoded == 0
+    hub.add("chat", dialect, Subscriber())  # type: ignore[arg-type]
+    hub.broadcast("chat", Publication(b"1", tags={"sport": "chess"}), "")
+    assert dialect.encoded == 1
+    hub.add("news", JSON_BARE, chess, Manner(match=wants_chess))
+    hub.broadcast("news", BINARY, "")
+    assert chess.refused == 0
+
+
+def test_a_number_stands_for_a_channel_as_long_as_anybody_listens(hub: Hub) -> None:
+    one, two = Subscriber(), Subscriber()
+    number = hub.add("chat", JSON_BARE, one, Manner(compact=True))
+    assert hub.add("chat", JSON_BARE, two) == number
+    assert hub.add("news", JSON_BARE, one, Manner(compact=True)) != number
+    hub.broadcast("chat", HELLO, "")
+    hub.notify("chat", JoinPush("chat", ANN))
+    frames = [frame for _, _, frame in one.got] + [frame for frame, _ in one.noticed]
+    assert all(frame is not None and b'"id":%d' % number in frame and b"chat" not in frame for frame in frames)
+    assert all(b'"channel":"chat"' in frame for _, _, frame in two.got)
+    hub.remove("chat", JSON_BARE, one, Manner(compact=True))
+    assert hub.add("chat", JSON_BARE, one, Manner(compact=True)) == number
+    for subscriber, manner in ((one, Manner(compact=True)), (two, Manner())):
+        hub.remove("chat", JSON_BARE, subscriber, manner)
+    assert hub.add("chat", JSON_BARE, one, Manner(compact=True)) > number
+
+
+class Bases:
+    """A dialect whose frames tell the base."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def push(self, push: PublicationPush) -> bytes:
+        assert isinstance(push.publication, DeltaPublication)
+        self.encoded += 1
+        return push.publication.base or b"whole"
+
+
+def frames_of(subscriber: Subscriber) -> list[bytes]:
+    return [frame for _, _, frame in subscriber.got]
+
+
+def test_a_delta_is_made_once_and_only_for_those_who_have_its_base(hub: Hub) -> None:
+    dialect, early, late = Bases(), [Subscriber() for _ in range(3)], Subscriber()
+    for subscriber in early:
+        hub.add("chat", dialect, subscriber, Manner(delta=True))  # type: ignore[arg-type]
+    hub.broadcast("chat", Publication(b"one", 1), "epoch")
+    hub.add("chat", dialect, late, Manner(delta=True))  # type: ignore[arg-type]
+    hub.broadcast("chat", Publication(b"two", 2), "epoch")
+    hub.broadcast("chat", Publication(b"three", 3), "epoch")
+    assert frames_of(early[0]) == frames_of(early[1]) == [b"whole", b"one", b"two"]
+    assert frames_of(late) == [b"whole", b"two"]
+    assert dialect.encoded == 4
+
+
+@pytest.mark.parametrize(
+    ("publications", "frames"),
+    [
+        ([(1, "e"), (2, "e")], [b"whole", b"1"]),
+        ([(1, "e"), (1, "new"), (2, "new")], [b"whole", b"whole", b"1"]),
+        ([(1, "e"), (0, ""), (2, "e"), (3, "e")], [b"whole", b"whole", b"whole", b"2"]),
+        ([(0, ""), (0, "")], [b"whole", b"whole"]),
+    ],
+)
+def test_only_the_newest_of_the_log_is_a_base(
+    hub: Hub, publications: list[tuple[int, str]], frames: list[bytes]
+) -> None:
+    subscriber = Subscriber()
+    hub.add("chat", Bases(), subscriber, Manner(delta=True))  # type: ignore[arg-type]
+    for offset, epoch in publications:
+        hub.broadcast("chat", Publication(b"%d" % offset, offset), epoch)
+    assert frames_of(subscriber) == frames
+
+
+def test_what_json_cant_carry_is_refused_there_with_deltas_too(hub: Hub) -> None:
+    speaks_json, speaks_protobuf = Subscriber(), Subscriber()
+    hub.add("chat", JSON_BARE, speaks_json, Manner(delta=True))
+    hub.add("chat", PROTOBUF_BARE, speaks_protobuf, Manner(delta=True))
+    hub.broadcast("chat", BINARY, "")
+    assert (speaks_json.refused, speaks_json.got, len(speaks_protobuf.got)) == (1, [], 1)
+
+
+MANNERS = [Manner(), Manner(compact=True), Manner(delta=True), Manner(match=wants_chess)]
+Change = tuple[bool, str, bool, int, int]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.booleans(), st.integers(0, 3), st.integers(0, 3))))
 def test_it_remembers_exactly_who_is_there(changes: list[Change]) -> None:
-    hub, model = Hub(), set[tuple[str, bool, int]]()
+    hub, model = Hub(), set[tuple[str, bool, int, int]]()
     subscribers = [Subscriber() for _ in range(4)]
-    for adds, channel, binary, number in changes:
+    for adds, channel, binary, number, manner in changes:
         dialect = PROTOBUF_BARE if binary else JSON_BARE
         if adds:
-            hub.add(channel, dialect, subscribers[number])
-            model.add((channel, binary, number))
+            hub.add(channel, dialect, subscribers[number], MANNERS[manner])
+            model.add((channel, binary, number, manner))
         else:
-            hub.remove(channel, dialect, subscribers[number])
-            model.discard((channel, binary, number))
+            hub.remove(channel, dialect, subscribers[number], MANNERS[manner])
+            model.discard((channel, binary, number, manner))
         counts = {name: sum(entry[0] == name for entry in model) for name in {entry[0] for entry in model}}
         assert dict(hub.channels()) == counts
         assert len(hub) == len(counts)

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Retention
-from roomful.rooms.recovery import Gap, Merged, Verdict, merge, recover
+from roomful.model.publication import DeltaPublication, Draft, HistoryFilter, Page, Position, Publication, Retention
+from roomful.rooms.recovery import Gap, Latest, Merged, Verdict, merge, recover, recover_latest, with_bases
 from roomful.rooms.stream import Stream
 
 
@@ -44,6 +44,44 @@ def test_verdicts(asked: Position, log: Page, gap: Gap | None) -> None:
     verdict = recover(asked, log)
     assert verdict == Verdict(Position("e", asked.offset) if gap is None else log.head, gap)
     assert verdict.recovered is (gap is None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "log", "since", "offset"),
+    [
+        (Position("", 0), page(0), None, None),
+        (Position("e", 0), page(0), None, None),
+        (Position("", 0), page(5, 5), 4, 5),
+        (Position("e", 3), page(5, 5), 4, 5),
+        (Position("e", 5), page(5, 5), 5, None),
+        (Position("e", 9), page(5, 5), 4, 5),
+        (Position("old", 5), page(5, 5), 4, 5),
+        (Position("", 5), page(5, 5), 4, 5),  # of no known epoch: it may be another one
+        (Position("e", 5), page(5), 5, None),  # the log is empty, but the client has the newest
+        (Position("e", 4), page(5), None, None),
+        (Position("old", 5), page(5), None, None),
+        (Position("e", 2), page(5, 5, 4, 3), 2, 3),  # even ones aren't wanted below, nor is 5
+        (Position("e", 3), page(5, 5, 4, 3), 5, None),
+        (Position("e", 4), page(5, 4), None, None),
+    ],
+)
+def test_the_newest(asked: Position, log: Page, since: int | None, offset: int | None) -> None:
+    unwanted = {4, 5} if len(log.publications) == 3 or log.publications == publications(4) else set()
+    found = recover_latest(asked, log, lambda publication: publication.offset not in unwanted)
+    if since is None:
+        assert found is None
+    else:
+        assert found == Latest(Position("e", since), [] if offset is None else publications(offset))
+
+
+def test_each_is_the_base_of_the_next() -> None:
+    one, two, three = publications(1, 2, 3)
+    assert with_bases([]) == []
+    assert with_bases([one, two, three]) == [
+        DeltaPublication(one, None),
+        DeltaPublication(two, b"1"),
+        DeltaPublication(three, b"2"),
+    ]
 
 
 @pytest.mark.parametrize(

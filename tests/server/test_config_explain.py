@@ -54,6 +54,13 @@ def test_everything_that_matters_is_said() -> None:
     ]
 
 
+def test_what_there_is_on_request() -> None:
+    chat = ChannelOptions(history_size=9, history_ttl_s=5, mode="cache", delta=True, compact=True)
+    lines = explain(Config(namespaces={"chat": chat})).splitlines()
+    assert "  history      9 publications, 5 s; the newest at once for all; read by subscribers of the channel" in lines
+    assert "  on request   what changed instead of all of it, a number in place of the channel's name" in lines
+
+
 def test_nothing_configured_is_explained_with_warnings() -> None:
     text = explain(Config())
     assert "No namespaces, so no channels." in text

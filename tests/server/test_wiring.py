@@ -10,6 +10,7 @@ from roomful.model.channel import RESERVED_NAMESPACES, Right
 from roomful.model.errors import InvalidToken, UnknownChannel
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
+from roomful.rooms.tags_filter import FilterLimits
 from roomful.server.config import ServerOptions
 from roomful.server.wiring import DEV_OPTIONS, ROOMS_PATH, Live, wire
 from roomful.session.options import ConnectionOptions, LimitOptions
@@ -32,12 +33,14 @@ async def test_each_part_gets_its_own_options_and_no_more() -> None:
         server=ServerOptions(allowed_origins=("https://a.example",), trusted_proxies=("10.0.0.0/8",)),
         connection=ConnectionOptions(hook_deadline_s=3.0),
         limits=LimitOptions(message_max_bytes=1000),
+        tags_filter=FilterLimits(max_depth=3),
     )
     made = live(config)
     assert made.transport_options.allowed_origins == ("https://a.example",)
     assert made.transport_options.trusted_proxies == ("10.0.0.0/8",)
     assert not made.transport_options.loopback_origins
     assert made.node.hooks.deadline_s == 3.0
+    assert made.context.filters.max_depth == 3
     (rooms,) = made.websocket_routes
     assert (rooms.path, rooms.max_message_bytes) == (ROOMS_PATH, 1000)
     with pytest.raises(InvalidToken):  # no key, so none can be believed
@@ -68,10 +71,13 @@ def test_dev_leaves_a_configured_namespace_its_shape() -> None:
         namespaces={
             "log": ChannelOptions(history_size=7, history_ttl_s=5.0, data_format="binary", exclude_self=True),
             "cursor": ChannelOptions(slow="latest"),
+            "price": ChannelOptions(history_size=1, history_ttl_s=5.0, mode="cache", compact=True),
         }
     )
     namespaces = live(config, dev=True).node.namespaces
     log, cursor = namespaces.of("log:1"), namespaces.of("cursor:1")
     assert (log.history_size, log.history_ttl_s, log.data_format, log.exclude_self) == (7, 5.0, "binary", True)
     assert (log.publish, log.subscribe, log.presence, log.recover) == (Right.CLIENT, "client", True, True)
+    price = namespaces.of("price:1")
+    assert (price.mode, price.compact, price.delta, price.tags_filter) == ("cache", True, True, True)
     assert (cursor.slow_policy, cursor.recover) == ("latest", False)

@@ -7,7 +7,10 @@ silent hole is a fault.
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
+
+from centrifuge.codecs import _JsonCodec
 
 from roomful.testing.client import Client
 from roomful.testing.ledger import Ledger
@@ -15,6 +18,13 @@ from tests.session.world import World
 
 FINE_ENDINGS = {1006, 3001, 3008, 3010, 3503}
 """How a connection of a client that behaves may end: never with a violation, never with an error of ours."""
+
+
+LETTERS = "éè😀"
+"""Each payload ends in one of them, by its number, so that deltas lie between characters of one, two and four bytes."""
+
+ODD = {"key": "odd", "cmp": "eq", "val": "1"}
+"""The filter of a client that wants every other publication."""
 
 
 class Wanted:
@@ -59,6 +69,10 @@ class Sdk:
         """What was asked about a channel, and by id; None: to be unsubscribed."""
         self._last_id = 0
         self._at = 0
+        self._told: dict[str, dict[str, Any]] = {}
+        """The last subscribe result of a channel."""
+        self._bases: dict[str, bytes] = {}
+        """The last payload of a channel with deltas; as in the real ones it outlives connections."""
 
     # What the application does
 
@@ -66,7 +80,7 @@ class Sdk:
         if self.client is not None:
             return
         self.client = self._world.open()
-        self.id, self._asked, self._last_id, self._at = "", {}, 1, 0
+        self.id, self._asked, self._last_id, self._at, self._told = "", {}, 1, 0, {}
         subs = {channel: wanted.request() for channel, wanted in self.wanted.items() if wanted.server_side}
         for channel in subs:
             self.wanted[channel].state = "asked"
@@ -148,7 +162,7 @@ class Sdk:
                 if wanted is not None and wanted.server_side and wanted.state == "asked":
                     self._subscribed(channel, result)
                 else:
-                    self._enter(channel, recovered=False)  # it has changed its mind
+                    self._enter(channel, result, recovered=False)  # it has changed its mind
             assert all(wanted.state != "asked" for wanted in self.wanted.values() if wanted.server_side)
         elif "id" in message:
             channel, asked = self._asked.pop(message["id"])
@@ -159,8 +173,8 @@ class Sdk:
                 assert message["error"]["code"] == 105, message  # the server was faster
             elif asked is self.wanted.get(channel):
                 self._subscribed(channel, message["subscribe"])
-            else:
-                self._enter(channel, recovered=False)  # it has changed its mind: an unsubscribe is under way
+            else:  # it has changed its mind: an unsubscribe is under way
+                self._enter(channel, message["subscribe"], recovered=False)
         elif "push" in message:
             self._pushed(message["push"])
 
@@ -180,15 +194,16 @@ class Sdk:
         wanted.state = "in"
         wanted.recoverable = told.get("recoverable", False)
         wanted.epoch, wanted.offset = told.get("epoch", ""), told.get("offset", 0)
-        self._enter(channel, recovered)
+        self._enter(channel, told, recovered)
 
-    def _enter(self, channel: str, recovered: bool) -> None:
+    def _enter(self, channel: str, told: dict[str, Any], recovered: bool) -> None:
+        self._told[channel] = told
         self._reader.subscribed(channel, recovered=recovered)
         if channel.startswith("room:"):
             self.members[channel] = set(self._world.memory.presence._presence.members(channel))
 
     def _pushed(self, push: dict[str, Any]) -> None:
-        channel = push["channel"]
+        channel = push.get("channel") or self._channel_of(push["id"])
         if "pub" in push:
             self._read(channel, push["pub"])
         elif "unsubscribe" in push:
@@ -201,6 +216,10 @@ class Sdk:
         else:
             self.members[channel].discard(push["leave"]["info"]["client"])
 
+    def _channel_of(self, number: int) -> str:
+        (channel,) = (channel for channel, told in self._told.items() if told.get("id") == number)
+        return channel
+
     def _unsubscribed(self, channel: str, comes_back: bool) -> None:
         wanted = self.wanted.get(channel)
         if wanted is not None and wanted.state == "asked":
@@ -211,7 +230,12 @@ class Sdk:
             del self.wanted[channel]
 
     def _read(self, channel: str, publication: dict[str, Any]) -> None:
-        writer, number = publication["data"]["writer"], publication["data"]["number"]
+        data = publication["data"]
+        if self._told[channel].get("delta"):
+            word = SimpleNamespace(data=data, delta=publication.get("delta", False))
+            data, self._bases[channel] = _JsonCodec.apply_delta_if_needed(self._bases.get(channel), word)
+        writer, number = data["writer"], data["number"]
+        assert data["text"][-1] == LETTERS[number % 3]
         wanted = self.wanted.get(channel)
         if wanted is not None and wanted.epoch:
             assert publication["offset"] > wanted.offset, (channel, publication["offset"], wanted.offset)
@@ -224,7 +248,15 @@ class Sdk:
             for passed_over in range(self._newest.get((channel, writer), 0) + 1, number):
                 self._reader.hidden(channel, passed_over, writer)  # a newer one took its place
             self._newest[channel, writer] = number
+        if wanted is not None and wanted.state == "in" and "tf" in wanted.fields:
+            assert number % 2, "its filter leaves it out"
         self._reader.read(channel, number, writer)
+
+    def published(self, channel: str, writer: str, number: int) -> None:
+        """Whoever filters won't get it, now or by recovery."""
+        wanted = self.wanted.get(channel)
+        if number % 2 == 0 and wanted is not None and "tf" in wanted.fields:
+            self._reader.hidden(channel, number, writer)
 
     def exclude(self, channel: str, writer: str, number: int) -> frozenset[str]:
         """The client ids to exclude, so that its present connection doesn't get this one."""

@@ -19,7 +19,7 @@ from roomful.model.channel import ChannelOptions, Right
 from roomful.model.order import DisconnectOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.testing.ledger import Ledger
-from tests.session.sdk import Sdk
+from tests.session.sdk import LETTERS, ODD, Sdk
 from tests.session.world import World
 
 T = TypeVar("T")
@@ -27,7 +27,13 @@ T = TypeVar("T")
 pytestmark = pytest.mark.timeout(600)
 """A failure is made smaller before it is shown, which takes minutes; without one it's seconds."""
 
-OPEN: dict[str, Any] = {"subscribe": "client", "publish": Right.CLIENT}
+OPEN: dict[str, Any] = {
+    "subscribe": "client",
+    "publish": Right.CLIENT,
+    "tags_filter": True,
+    "delta": True,
+    "compact": True,
+}
 NAMESPACES = {
     "log": ChannelOptions(**OPEN, history_size=100, history_ttl_s=300, recover=True),
     "short": ChannelOptions(**OPEN, history_size=4, history_ttl_s=20, recover=True),
@@ -44,7 +50,19 @@ USERS = ("ann", "bob", "cid")
 LIMITS = LimitOptions(outbox_max_bytes=700, recovery_max=3, recovery_max_bytes=300)
 """So small that a burst overflows, and that a recovery takes many pages."""
 
+WISHES: list[dict[str, Any]] = [
+    {},
+    {"recoverable": True},
+    {"delta": "fossil"},
+    {"delta": "fossil", "recoverable": True, "flag": 1},
+    {"tf": ODD},
+    {"tf": ODD, "recoverable": True, "flag": 1},
+    {"flag": 1},
+]
+"""What a client asks for in a subscribe."""
+
 users = st.sampled_from(USERS)
+wishes = st.sampled_from(WISHES)
 numbers = st.integers(0, 2)
 """A channel by its number among those of this run."""
 
@@ -67,6 +85,13 @@ class Delivery(RuleBasedStateMachine):
         """Runs in the loop."""
         raise NotImplementedError
 
+    def written(self, channel: str, writer: str = "") -> tuple[int, dict[str, str]]:
+        """The number of what is published next, and its tags."""
+        number = self.ledger.write(channel, writer)
+        for sdk in self.sdks.values():
+            sdk.published(channel, writer, number)
+        return number, {"key": writer, "odd": str(number % 2)}
+
     def name(self, channel: int) -> str:
         return self.channels[channel % len(self.channels)]
 
@@ -74,16 +99,15 @@ class Delivery(RuleBasedStateMachine):
 
     @initialize(
         channels=st.lists(st.sampled_from(CHANNELS), min_size=1, max_size=3, unique=True),
-        asks=st.booleans(),
+        asked=st.tuples(wishes, wishes, wishes),
         server_side=st.booleans(),
     )
-    def everybody_comes(self, channels: list[str], asks: bool, server_side: bool) -> None:
+    def everybody_comes(self, channels: list[str], asked: tuple[dict[str, Any], ...], server_side: bool) -> None:
         """A few channels a run, so that things happen to the same ones."""
         self.channels = channels
-        fields = {"recoverable": True} if asks else {}
 
         def act() -> None:
-            for sdk in self.sdks.values():
+            for sdk, fields in zip(self.sdks.values(), asked, strict=True):
                 for channel in channels:
                     sdk.subscribe(channel, server_side=server_side, **fields)
                 sdk.connect()
@@ -115,10 +139,9 @@ class Delivery(RuleBasedStateMachine):
         else:
             client.transport.paused = True
 
-    @rule(user=users, channel=numbers, asks=st.booleans(), server_side=st.booleans())
-    def subscribe_or_unsubscribe(self, user: str, channel: int, asks: bool, server_side: bool) -> None:
+    @rule(user=users, channel=numbers, fields=wishes, server_side=st.booleans())
+    def subscribe_or_unsubscribe(self, user: str, channel: int, fields: dict[str, Any], server_side: bool) -> None:
         sdk, name = self.sdks[user], self.name(channel)
-        fields = {"recoverable": True} if asks else {}
 
         def act() -> None:
             if name in sdk.wanted:
@@ -246,9 +269,9 @@ class AtOnce(Delivery):
 
     def publish_soon(self, channel: str, count: int, size: int, excluded: str | None) -> None:
         for _ in range(count):
-            number = self.ledger.write(channel)
+            number, tags = self.written(channel)
             ids = self.sdks[excluded].exclude(channel, "", number) if excluded else frozenset[str]()
-            _finish(self.world.publish(channel, _payload("", number, size), tags={"key": ""}, exclude=ids))
+            _finish(self.world.publish(channel, _payload("", number, size), tags=tags, exclude=ids))
 
 
 class Slowly(Delivery):
@@ -304,14 +327,15 @@ class Slowly(Delivery):
             under_way = self.publishing.get(writer)
             if under_way is not None and not under_way.done():
                 continue
-            number = self.ledger.write(channel, writer)
+            number, tags = self.written(channel, writer)
             ids = self.sdks[excluded].exclude(channel, writer, number) if excluded else frozenset[str]()
-            publish = self.world.publish(channel, _payload(writer, number, size), tags={"key": writer}, exclude=ids)
+            publish = self.world.publish(channel, _payload(writer, number, size), tags=tags, exclude=ids)
             self.publishing[writer] = asyncio.get_running_loop().create_task(publish)
 
 
 def _payload(writer: str, number: int, size: int) -> bytes:
-    return b'{"writer":"%s","number":%d,"x":"%s"}' % (writer.encode(), number, b"x" * size)
+    text = "x" * size + LETTERS[number % 3]
+    return b'{"writer":"%s","number":%d,"text":"%s"}' % (writer.encode(), number, text.encode())
 
 
 def _finish(work: Coroutine[Any, Any, Any]) -> None:

@@ -68,6 +68,9 @@ class Room:
     def deliver(self, offset: int, *, epoch: str = EPOCH, **fields: Any) -> None:
         self.subscription.deliver(Publication(b"", offset, **fields), epoch, b"%d" % offset)
 
+    def skip(self, offset: int) -> None:
+        self.subscription.skip(Publication(b"", offset), EPOCH)
+
     def notice(self, client: str) -> None:
         self.subscription.notice(b"~" + client.encode(), client)
 
@@ -181,6 +184,57 @@ async def test_who_is_excluded_moves_on_without_it(traits: Traits) -> None:
     room.deliver(6, exclude=frozenset({"other"}))
     assert room.read() == ["6"]
     assert room.holder.lost == []
+
+
+async def test_what_a_filter_leaves_out_is_a_step_like_any_other() -> None:
+    room = Room(max_bytes=200)
+    room.skip(5)
+    room.deliver(6)
+    room.skip(7)
+    room.begin(4)
+    room.skip(8)
+    room.skip(8)
+    room.skip(0)
+    room.deliver(9)
+    assert room.read() == ["6", "9"]
+    assert room.subscription.position == Position(EPOCH, 9)
+    room.skip(11)
+    assert room.holder.lost == [Gap.DEAF]
+
+
+@pytest.mark.parametrize("traits", [UNTRACKED, LATEST])
+async def test_without_tracking_there_is_no_step(traits: Traits) -> None:
+    room = Room(traits).begin()
+    room.skip(7)
+    assert (room.read(), room.holder.lost, room.subscription.offset) == ([], [], 0)
+
+
+async def test_what_a_filter_leaves_out_takes_room_while_it_waits_and_the_log_has_it(room: Room) -> None:
+    for offset in range(1, 100):
+        room.skip(offset)
+    room.begin(0)
+    assert (room.subscription.phase, room.holder.behind) == (Phase.BEHIND, 1)
+    room.skip(100)
+    assert not room.subscription.catch_up_with(Position(EPOCH, 99)), "100 has been seen"
+    room.subscription.skip(Publication(b"", 101), "new")
+    assert room.holder.lost == [Gap.EPOCH]
+
+
+async def test_the_base_is_what_the_client_got_last(room: Room) -> None:
+    def base_after(offset: int, **fields: Any) -> int:
+        room.deliver(offset, **fields)
+        return room.subscription.base
+
+    room.subscription.begin(Position(EPOCH, 4), complete=True, base=4)
+    assert room.subscription.base == 4
+    assert base_after(5) == 5
+    assert base_after(6, exclude=frozenset({HERE})) == 5
+    assert base_after(5) == 5, "seen already"
+    assert base_after(7) == 7
+    assert base_after(0) == 0, "it isn't in the log"
+    assert base_after(8) == 8
+    room.outbox.put(b"x" * (MAX - room.outbox.bytes))
+    assert base_after(9) == 8, "there was no room for it"
 
 
 async def test_notices_only_to_who_wants_them() -> None:

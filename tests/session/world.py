@@ -17,12 +17,13 @@ from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
+from roomful.rooms.tags_filter import FilterLimits
 from roomful.seams.transport import Request
 from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.refresh import on_expiry
-from roomful.session.session import Context, Session
+from roomful.session.session import FILTER_LIMITS, Context, Session
 from roomful.testing.client import Client, MemoryTransport
 from roomful.testing.clock import VirtualClock
 from roomful.wire.dialect import choose
@@ -64,6 +65,7 @@ class World:
         tokens: TokenOptions = TOKENS,
         anonymous: bool = True,
         insecure: bool = False,
+        filters: FilterLimits = FILTER_LIMITS,
         **namespaces: ChannelOptions,
     ) -> None:
         self.clock = VirtualClock(1_000.0)
@@ -99,6 +101,7 @@ class World:
             insecure=insecure,
             new_id=lambda: str(uuid.uuid4()),
             random=lambda: 0.5,
+            filters=filters,
         )
 
     async def start(self) -> None:

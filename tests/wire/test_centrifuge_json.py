@@ -14,9 +14,10 @@ from roomful.model import command, push, reply
 from roomful.model.client import ClientInfo
 from roomful.model.command import Command
 from roomful.model.errors import Unencodable, WireError
-from roomful.model.publication import Position, Publication
+from roomful.model.publication import DeltaPublication, Position, Publication
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
+from roomful.model.tags_filter import FilterNode
 from roomful.wire.centrifuge_json import CentrifugeJSON
 from tests.wire import words
 from tests.wire.fuzz import LIMIT_S, mutants
@@ -63,7 +64,15 @@ SENT: list[tuple[bytes, list[Command]]] = [
     (b'{"sub_refresh":{"channel":"c","token":"T"},"id":11}', [command.SubRefresh(11, "c", "T")]),
     (
         b'{"subscribe":{"channel":"c","tf":{"cmp":"ex","key":"k"},"delta":"fossil"},"id":2}',
-        [command.Subscribe(2, "c", has_filter=True, delta="fossil")],
+        [command.Subscribe(2, "c", filter=FilterNode(cmp="ex", key="k"), delta="fossil")],
+    ),
+    (
+        b'{"subscribe":{"channel":"c","tf":{"op":"not","nodes":[{"key":"k","cmp":"in","vals":["a","\xc3\xa9"]}]}},"id":2}',
+        [
+            command.Subscribe(
+                2, "c", filter=FilterNode(op="not", nodes=(FilterNode(key="k", cmp="in", vals=("a", "é")),))
+            )
+        ],
     ),
 ]
 
@@ -125,6 +134,22 @@ PUSHES: list[tuple[Push, bytes]] = [
         push.PublicationPush("news", Publication(b'"hi"', 13, tags={"lang": "en"}, exclude=frozenset({"c"}))),
         b'{"push":{"channel":"news","pub":{"data":"hi","offset":13,"tags":{"lang":"en"}}}}',
     ),
+    (
+        # The example of section 15.4.
+        push.PublicationPush(
+            "stock",
+            DeltaPublication(
+                Publication(b'{"ticker":"ACME","price":101.75,"volume":100000,"venue":"XNYS"}', 9),
+                b'{"ticker":"ACME","price":101.25,"volume":100000,"venue":"XNYS"}',
+            ),
+        ),
+        rb'{"push":{"channel":"stock","pub":{"data":"~\nT@0,1:7X@U,1HclGQ;","delta":true,"offset":9}}}',
+    ),
+    (
+        push.PublicationPush("stock", DeltaPublication(Publication('{"é":\n1}'.encode(), 8)), number=3),
+        '{"push":{"id":3,"pub":{"data":"{\\"é\\":\\n1}","offset":8}}}'.encode(),
+    ),
+    (push.JoinPush("news", ClientInfo("7", "c2"), 5), b'{"push":{"id":5,"join":{"info":{"user":"7","client":"c2"}}}}'),
     (push.PublicationPush("news", Publication(b"")), b'{"push":{"channel":"news","pub":{}}}'),
     (
         push.JoinPush("news", ClientInfo("7", "c2", chan_info=b"[1]")),
@@ -423,9 +448,13 @@ def test_exactly_what_is_json_can_be_carried(payload: bytes) -> None:
             with pytest.raises(Unencodable):
                 JSON.push(word)
         with pytest.raises(Unencodable):
+            JSON.push(push.PublicationPush("c", DeltaPublication(Publication(payload), payload)))
+        with pytest.raises(Unencodable):
             JSON.reply(1, reply.RpcResult(payload))
     else:
         assert json.loads(JSON.push(push.MessagePush(payload))) == {"push": {"message": {"data": expected}}}
+        whole = json.loads(JSON.push(push.PublicationPush("c", DeltaPublication(Publication(payload)))))
+        assert whole["push"]["pub"]["data"].encode() == payload
 
 
 def test_texts_that_are_no_unicode_cant_be_carried() -> None:

@@ -18,12 +18,16 @@ from roomful.model.errors import Unencodable, WireError
 from roomful.model.publication import Position, Publication
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
+from roomful.model.tags_filter import FilterNode
 from roomful.wire import centrifuge_pb2
 from roomful.wire.centrifuge_protobuf import CentrifugeProtobuf
 from tests.wire import words
 from tests.wire.fuzz import LIMIT_S, mutants
 
 PROTOBUF = CentrifugeProtobuf()
+FILTER = FilterNode(
+    op="not", nodes=(FilterNode(key="k", cmp="in", vals=("é",)), FilterNode(key="k", cmp="eq", val="v"))
+)
 COMMANDS = words.commands(words.ANY_PAYLOADS)
 COMMANDS_OF_PYTHON = words.commands(words.ANY_PAYLOADS, types=st.just(0))  # centrifuge-python 0.7 knows no types
 
@@ -180,7 +184,7 @@ def test_of_several_requests_the_first_in_the_table_counts(first: str, second: s
     [
         (centrifuge_pb2.Command(subscribe={"channel": "c"}), command.Pong()),
         (centrifuge_pb2.Command(publish={"channel": "c"}, send={"data": b"1"}), command.Send(b"1")),
-        (centrifuge_pb2.Command(id=2, subscribe={"tf": {}}), command.Subscribe(2, has_filter=True)),
+        (centrifuge_pb2.Command(id=2, subscribe={"tf": {}}), command.Subscribe(2, filter=FilterNode())),
         (centrifuge_pb2.Command(id=2, history={"since": {}}), command.History(2, since=Position("", 0))),
     ],
 )
@@ -246,6 +250,7 @@ def test_a_ttl_stays_within_32_bits(ttl: int, written: int | None) -> None:
         reply.HistoryResult([], "", 2**64),
         reply.HistoryResult([Publication(b"", 2**64)], "", 0),
         reply.SubscribeResult(offset=-1),
+        reply.SubscribeResult(number=2**63),
         reply.ConnectResult(ping=2**32),
         reply.ConnectResult(time=2**63),
         reply.PresenceResult({"c": ClientInfo("\udfff", "c")}),
@@ -263,6 +268,7 @@ def test_what_doesnt_fit_into_a_field_cant_be_carried(result: Result | Failure) 
         push.DisconnectPush(-1, "r"),
         push.PublicationPush("\ud800", Publication(b"")),
         push.PublicationPush("c", Publication(b"", tags={"a": "\ud800"})),
+        push.JoinPush("c", ClientInfo("", ""), 2**63),
     ],
 )
 def test_what_doesnt_fit_into_a_push_cant_be_carried(word: Push) -> None:
@@ -285,7 +291,7 @@ def test_no_bytes_do_worse_than_a_wire_error(data: bytes) -> None:
 def test_no_broken_frame_does_worse_than_a_wire_error() -> None:
     seeds = [bytes.fromhex(data) for data, _ in SENT]
     rich = command.Connect(
-        7, "t", b"\xff", {"c": command.Subscribe(0, "c", has_filter=True, offset=2**64 - 1)}, "n", "v", {"h": "é"}
+        7, "t", b"\xff", {"c": command.Subscribe(0, "c", filter=FILTER, offset=2**64 - 1)}, "n", "v", {"h": "é"}
     )
     history = command.History(8, "c", -1, Position("e", 5), True)
     seeds.append(Peer.encode_commands([words.spelled_command(word, base64_text) for word in (rich, history)]))

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from roomful.model import command, push, reply
 from roomful.model.client import ClientInfo
 from roomful.model.command import Command
-from roomful.model.publication import Position, Publication
+from roomful.model.publication import DeltaPublication, Position, Publication
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
+from roomful.model.tags_filter import FilterNode
+from roomful.wire import fossil
 
 TEXTS = st.text(max_size=12)
 SOME_TEXT = st.text(min_size=1, max_size=12)
@@ -117,7 +119,14 @@ ALWAYS_IN_JSON = {
     reply.PresenceStatsResult: ("num_clients", "num_users"),
     reply.HistoryResult: ("publications", "epoch", "offset"),
 }
-NOT_ON_THE_WIRE = {"id", "exclude", "has_filter"}
+NOT_ON_THE_WIRE = {"id", "exclude", "number"}
+RENAMED = {"filter": "tf"}
+
+FILTERS = st.recursive(
+    st.builds(FilterNode, key=TEXTS, cmp=TEXTS, val=TEXTS, vals=st.lists(TEXTS, max_size=2).map(tuple)),
+    lambda inner: st.builds(FilterNode, op=TEXTS, nodes=st.lists(inner, max_size=3).map(tuple)),
+    max_leaves=5,
+)
 
 Leaf = Callable[[bytes], Any]
 
@@ -137,7 +146,7 @@ def commands(payloads: st.SearchStrategy[bytes], types: st.SearchStrategy[int] =
             recoverable=FLAGS,
             join_leave=FLAGS,
             delta=TEXTS,
-            has_filter=FLAGS,
+            filter=st.none() | FILTERS,
             flag=INT64,
             type=types,
         )
@@ -190,20 +199,35 @@ def publications(payloads: st.SearchStrategy[bytes]) -> st.SearchStrategy[Public
     )
 
 
+def deltas(payloads: st.SearchStrategy[bytes]) -> st.SearchStrategy[DeltaPublication]:
+    """Bases that have something in common with the payload, and others."""
+
+    def pair(publication: Publication, base: bytes | None, shared: bool) -> DeltaPublication:
+        if not shared:
+            return DeltaPublication(publication, base)
+        base = b'["%b", 1]' % (b"long" * 10)
+        return DeltaPublication(msgspec.structs.replace(publication, data=base.replace(b"1", b"2")), base)
+
+    return st.builds(pair, publications(payloads), st.none() | payloads, FLAGS)
+
+
 def results(payloads: st.SearchStrategy[bytes]) -> st.SearchStrategy[Result | Failure]:
     pages = st.lists(publications(payloads), max_size=3)
+    numbers = st.integers(0, 2**63 - 1)
     subscribed = st.builds(
         reply.SubscribeResult,
         expires=FLAGS,
         ttl=UINT32,
         recoverable=FLAGS,
         epoch=TEXTS,
-        publications=pages,
+        publications=pages | st.lists(deltas(payloads), max_size=3),
         recovered=FLAGS,
         offset=UINT64,
         positioned=FLAGS,
         data=payloads,
         was_recovering=FLAGS,
+        delta=FLAGS,
+        number=numbers,
     )
     return st.one_of(
         st.builds(Failure, code=st.integers(1, 2**32 - 1), message=SOME_TEXT, temporary=FLAGS),
@@ -235,10 +259,12 @@ def results(payloads: st.SearchStrategy[bytes]) -> st.SearchStrategy[Result | Fa
 
 def pushes(payloads: st.SearchStrategy[bytes]) -> st.SearchStrategy[Push]:
     codes = st.integers(1, 2**32 - 1)
+    numbers = st.integers(0, 2**63 - 1)
+    published = publications(payloads) | deltas(payloads)
     return st.one_of(
-        st.builds(push.PublicationPush, channel=SOME_TEXT, publication=publications(payloads), epoch=TEXTS),
-        st.builds(push.JoinPush, channel=SOME_TEXT, info=infos(payloads)),
-        st.builds(push.LeavePush, channel=SOME_TEXT, info=infos(payloads)),
+        st.builds(push.PublicationPush, channel=SOME_TEXT, publication=published, epoch=TEXTS, number=numbers),
+        st.builds(push.JoinPush, channel=SOME_TEXT, info=infos(payloads), number=numbers),
+        st.builds(push.LeavePush, channel=SOME_TEXT, info=infos(payloads), number=numbers),
         st.builds(push.UnsubscribePush, channel=SOME_TEXT, code=codes, reason=SOME_TEXT),
         st.builds(
             push.SubscribePush,
@@ -273,33 +299,47 @@ def spelled_reply(id: int, word: Result | Failure, leaf: Leaf, json: bool) -> di
 def spelled_push(word: Push, leaf: Leaf, json: bool) -> dict[str, Any]:
     """As a server says it."""
     fields = _fields(word, leaf, json)
-    channel = {"channel": fields.pop("channel")} if "channel" in fields else {}
+    named: dict[str, Any] = {"channel": fields.pop("channel")} if "channel" in fields else {}
+    if getattr(word, "number", 0):
+        named = {"id": word.number}  # type: ignore[union-attr]  # those that have none were just sorted out
     if isinstance(word, push.PublicationPush):
-        fields = _fields(word.publication, leaf, json)
-    return {"push": channel | {PUSHES[type(word)]: fields}}
+        fields = _value(word.publication, leaf, json)
+    return {"push": named | {PUSHES[type(word)]: fields}}
 
 
 def _fields(word: msgspec.Struct, leaf: Leaf, json: bool = False) -> dict[str, Any]:
     # A struct counts as true: a position or a client info is there also when all that it holds is empty.
     always = ALWAYS_IN_JSON.get(type(word), ()) if json else ()
     fields = {
-        name: _value(getattr(word, name), leaf, json)
+        RENAMED.get(name, name): _value(getattr(word, name), leaf, json)
         for name in word.__struct_fields__
         if name not in NOT_ON_THE_WIRE
         if getattr(word, name) or name in always
     }
-    if getattr(word, "has_filter", False):
-        fields["tf"] = {"cmp": "ex", "key": "k"}
+    if isinstance(word, reply.SubscribeResult) and word.number:
+        fields["id"] = word.number
     return fields
+
+
+def _delta_fields(word: DeltaPublication, leaf: Leaf, json: bool) -> dict[str, Any]:
+    """JSON has payload or delta as a text; Protobuf as bytes."""
+    payload, base = word.publication.data, word.base
+    delta = fossil.create(base, payload) if base else payload
+    fields = _fields(word.publication, leaf, json)
+    if len(delta) < len(payload):
+        return fields | {"data": delta.decode() if json else leaf(delta), "delta": True}
+    return fields | ({"data": (payload or b"null").decode()} if json else {})
 
 
 def _value(value: Any, leaf: Leaf, json: bool) -> Any:
     match value:
         case bytes():
             return leaf(value)
+        case DeltaPublication():
+            return _delta_fields(value, leaf, json)
         case msgspec.Struct():
             return _fields(value, leaf, json)
-        case list():
+        case list() | tuple():
             return [_value(item, leaf, json) for item in value]
         case dict():
             return {key: _value(item, leaf, json) for key, item in value.items()}

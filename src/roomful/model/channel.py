@@ -77,6 +77,13 @@ class ChannelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     history_meta_ttl_s: how much longer epoch and offset are remembered.
     recover: positioning and recovery forced for each subscription; needs history.
     position: positioning forced (without recovery on the client's side); needs history.
+    mode: "stream" recovers all that was missed; "cache" gives each subscriber the newest publication at once (as
+    recovered) and nothing that was missed before it; needs history, and forces recovery.
+    delta: who asks for it gets what changed since the publication before instead of all of it; needs history, and only
+    positioned subscriptions get it.
+    tags_filter: subscribers may say by tags which publications they want.
+    compact: a number stands for the channel's name in pushes to clients that offer to read it: true to those that speak
+    JSON, "all" to those in Protobuf too, where centrifuge-js 5.8 offers it but would lose every push.
     presence: who is here is kept. join_leave: true emits and pushes to whoever asks, "all" pushes to everybody.
     subscribe, publish, history, see_presence: the rights.
     exclude_self: a client's publication isn't sent back to the connection that published it.
@@ -93,6 +100,10 @@ class ChannelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     history_meta_ttl_s: float = 30 * 86400.0
     recover: bool = False
     position: bool = False
+    mode: Literal["stream", "cache"] = "stream"
+    delta: bool = False
+    tags_filter: bool = False
+    compact: bool | Literal["all"] = False
     presence: bool = False
     join_leave: bool | Literal["all"] = False
     subscribe: Literal["nobody", "user", "client"] = "nobody"

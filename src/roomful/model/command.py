@@ -7,6 +7,10 @@ from typing import TypeAlias
 import msgspec
 
 from roomful.model.publication import Position
+from roomful.model.tags_filter import FilterNode
+
+COMPACT = 1
+"""Bit of `Subscribe.flag`: a number may stand for the channel's name in pushes."""
 
 REJECT_UNRECOVERED = 2
 """Bit of `Subscribe.flag`: answer error 112 when the position can't be recovered. Other bits are ignored."""
@@ -24,7 +28,7 @@ class Subscribe(msgspec.Struct, frozen=True):
     recoverable: bool = False
     join_leave: bool = False
     delta: str = ""
-    has_filter: bool = False
+    filter: FilterNode | None = None
     flag: int = 0
     type: int = 0
 

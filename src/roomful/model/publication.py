@@ -34,6 +34,16 @@ class Publication(msgspec.Struct, frozen=True):
     exclude: frozenset[str] = frozenset()
 
 
+class DeltaPublication(msgspec.Struct, frozen=True):
+    """A publication for a subscription with delta compression.
+
+    base: the payload that its client got before this one, from which its own may be made; None: it has to come whole.
+    """
+
+    publication: Publication
+    base: bytes | None = None
+
+
 class Draft(msgspec.Struct, frozen=True):
     """A publication before the engine has numbered it.
 

@@ -7,25 +7,31 @@ from typing import TypeAlias
 import msgspec
 
 from roomful.model.client import ClientInfo
-from roomful.model.publication import Publication
+from roomful.model.publication import DeltaPublication, Publication
 
 
 class PublicationPush(msgspec.Struct, frozen=True):
-    """epoch is not on the wire: a dialect may need it (event ids), the Centrifuge ones leave it out."""
+    """epoch is not on the wire: a dialect may need it (event ids), the Centrifuge ones leave it out.
+
+    number: where it isn't 0, it stands for the channel's name (`SubscribeResult.number`); here, in joins and in leaves.
+    """
 
     channel: str
-    publication: Publication
+    publication: Publication | DeltaPublication
     epoch: str = ""
+    number: int = 0
 
 
 class JoinPush(msgspec.Struct, frozen=True):
     channel: str
     info: ClientInfo
+    number: int = 0
 
 
 class LeavePush(msgspec.Struct, frozen=True):
     channel: str
     info: ClientInfo
+    number: int = 0
 
 
 class UnsubscribePush(msgspec.Struct, frozen=True):

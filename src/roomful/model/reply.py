@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from roomful.model.client import ClientInfo
-from roomful.model.publication import Publication
+from roomful.model.publication import DeltaPublication, Publication
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -19,16 +19,22 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class SubscribeResult(msgspec.Struct, frozen=True):
+    """delta: payloads may come as deltas, and all publications are `DeltaPublication`s. number: stands for the
+    channel's name in pushes from now on; 0: nothing does.
+    """
+
     expires: bool = False
     ttl: int = 0
     recoverable: bool = False
     epoch: str = ""
-    publications: list[Publication] = []
+    publications: list[Publication] | list[DeltaPublication] = []
     recovered: bool = False
     offset: int = 0
     positioned: bool = False
     data: bytes = b""
     was_recovering: bool = False
+    delta: bool = False
+    number: int = 0
 
 
 class ConnectResult(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from roomful.node import eager
 from roomful.node.directory import Directory, Member
 from roomful.node.flusher import Flusher
 from roomful.node.hooks import Hooks
-from roomful.node.hub import Hub, Subscriber
+from roomful.node.hub import PLAIN, Hub, Manner, Subscriber
 from roomful.node.interest import Interest
 from roomful.node.log_watch import CHECK_S, LogWatch
 from roomful.node.namespaces import Namespaces
@@ -236,18 +236,21 @@ class Node:
 
     # What subscriptions need
 
-    async def listen(self, channel: str, dialect: Dialect, subscriber: Subscriber) -> None:
-        """From now on the subscriber gets what is published. If it raises (the broker did), nothing is left."""
-        self.hub.add(channel, dialect, subscriber)
+    async def listen(self, channel: str, dialect: Dialect, subscriber: Subscriber, manner: Manner = PLAIN) -> int:
+        """From now on the subscriber gets what is published. If it raises (the broker did), nothing is left.
+
+        Returns the number that stands for the channel in a compact manner."""
+        number = self.hub.add(channel, dialect, subscriber, manner)
         try:
             await self._interest.acquire(channel)
         except BaseException:
-            self.hub.remove(channel, dialect, subscriber)
+            self.hub.remove(channel, dialect, subscriber, manner)
             raise
+        return number
 
-    async def unlisten(self, channel: str, dialect: Dialect, subscriber: Subscriber) -> None:
+    async def unlisten(self, channel: str, dialect: Dialect, subscriber: Subscriber, manner: Manner = PLAIN) -> None:
         """Undoes `listen`. Call it once for each."""
-        self.hub.remove(channel, dialect, subscriber)
+        self.hub.remove(channel, dialect, subscriber, manner)
         if channel not in self.hub:
             self._watch.forget(channel)
         await self._interest.release(channel)

@@ -12,12 +12,12 @@ the buffer and asks the log for the next page from there. Source: Centrifuge pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 import msgspec
 
-from roomful.model.publication import Page, Position, Publication
+from roomful.model.publication import DeltaPublication, Page, Position, Publication
 
 
 class Gap(StrEnum):
@@ -52,6 +52,13 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.gap is None
 
 
+class Latest(msgspec.Struct, frozen=True):
+    """The newest publication for who stands at `since`; none if the client has it."""
+
+    since: Position
+    publications: list[Publication] = []
+
+
 class Merged(msgspec.Struct, frozen=True):
     """What to give out, and where one stands then.
 
@@ -81,6 +88,33 @@ def recover(asked: Position, page: Page) -> Verdict:
         if page.publications[-1].offset != asked.offset + len(page.publications):
             return Verdict(head, Gap.TRIMMED)
     return Verdict(Position(head.epoch, asked.offset))
+
+
+def recover_latest(asked: Position, page: Page, wants: Callable[[Publication], bool]) -> Latest | None:
+    """What a client has to get where only the newest counts; None when the log has nothing for it, and it isn't at its
+    head either. Source: Centrifuge protocol, section 10.3.
+
+    page: newest first. wants: leaves out what isn't for this client. `since` lies right before the publication, so that
+    the client's position moves forward also where its own was of another epoch.
+    """
+    head = page.head
+    here = asked if asked.epoch == head.epoch else Position(head.epoch, 0)
+    newest = next(filter(wants, page.publications), None)
+    if newest is None:
+        return Latest(head) if here == head and head.offset else None
+    if newest.offset <= here.offset <= head.offset:
+        return Latest(head)
+    return Latest(Position(head.epoch, newest.offset - 1), [newest])
+
+
+def with_bases(publications: Iterable[Publication]) -> list[DeltaPublication]:
+    """For a client with delta compression that gets them one after the other: the first one whole."""
+    base: bytes | None = None
+    words = []
+    for publication in publications:
+        words.append(DeltaPublication(publication, base))
+        base = publication.data
+    return words
 
 
 def merge(since: Position, page: Page, live: Iterable[tuple[Publication, str]]) -> Merged | Gap:

@@ -28,7 +28,8 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 class FilterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How large a filter may be: it stays in memory as long as its subscription, and each publication pays for it.
+    """The `[tags_filter]` table: how large a filter may be. It stays in memory as long as its subscription, and each
+    publication pays for it.
 
     max_depth: levels, a single leaf has one. max_nodes: leaves and others. max_chars: of all its keys and values
     together; in a list, each value counts one more.

@@ -10,6 +10,7 @@ import msgspec
 from roomful.auth.options import TokenOptions
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
+from roomful.rooms.tags_filter import FilterLimits
 from roomful.session.options import ConnectionOptions, LimitOptions
 
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@]*@")
@@ -72,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     api: ApiOptions = ApiOptions()
     engine: EngineOptions = EngineOptions()
     limits: LimitOptions = LimitOptions()
+    tags_filter: FilterLimits = FilterLimits()
     namespaces: dict[str, ChannelOptions] = {}
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:

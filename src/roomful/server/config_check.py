@@ -35,6 +35,9 @@ ABOVE_ZERO = {
     ("engine", "publish_deadline_s"),
     ("api", "body_max_bytes"),
     ("api", "body_timeout_s"),
+    ("tags_filter", "max_depth"),
+    ("tags_filter", "max_nodes"),
+    ("tags_filter", "max_chars"),
 }
 """Zero means zero, and with zero of these nothing would ever work."""
 
@@ -206,11 +209,15 @@ def _namespace(name: str, options: ChannelOptions) -> Iterator[Problem]:
 
 
 def _contradictions(options: ChannelOptions) -> Iterator[tuple[str, str]]:
-    for key in ("recover", "position"):
+    for key in ("recover", "position", "delta"):
         if getattr(options, key) and not options.has_history:
             yield key, "needs history: history_size and history_ttl_s"
         if getattr(options, key) and options.slow == "latest":
             yield key, 'can\'t go with slow = "latest", which leaves publications out'
+    if options.mode == "cache" and not options.has_history:
+        yield "mode", '"cache" gives out the newest of the history: it needs history_size and history_ttl_s'
+    if options.mode == "cache" and options.slow == "latest":
+        yield "mode", '"cache" can\'t go with slow = "latest", which leaves publications out'
     if options.slow == "resume" and not options.has_history:
         yield "slow", '"resume" reads what was missed from history: it needs history_size and history_ttl_s'
     if options.channel_regex is not None:

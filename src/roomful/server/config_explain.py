@@ -68,7 +68,15 @@ def _namespaces(config: Config) -> Iterator[str]:
         yield f"  history      {_history(options)}"
         yield f"  presence     {_presence(options)}"
         yield f"  slow client  {SLOW[options.slow_policy]}"
+        if on_request := ", ".join(text for option, text in ON_REQUEST.items() if getattr(options, option)):
+            yield f"  on request   {on_request}"
 
+
+ON_REQUEST = {
+    "delta": "what changed instead of all of it",
+    "tags_filter": "only what has certain tags",
+    "compact": "a number in place of the channel's name",
+}
 
 SLOW = {
     "resume": "reads from history what it missed, or is told of the gap",
@@ -81,6 +89,8 @@ def _history(options: ChannelOptions) -> str:
     if not options.has_history:
         return "none"
     recovery = "recovery for all" if options.recover else "positions for all" if options.position else "on request"
+    if options.mode == "cache":
+        recovery = "the newest at once for all"
     kept = f"{options.history_size} publications, {options.history_ttl_s:g} s"
     return f"{kept}; {recovery}; read by {WHO[options.history]}"
 

@@ -39,6 +39,8 @@ DEV_OPTIONS = ChannelOptions(
     history_size=100,
     history_ttl_s=300.0,
     recover=True,
+    delta=True,
+    tags_filter=True,
     presence=True,
     join_leave=True,
     subscribe="client",
@@ -97,6 +99,7 @@ def wire(
         insecure=dev,
         new_id=lambda: str(uuid.uuid4()),
         random=random.random,
+        filters=config.tags_filter,
     )
 
     def open_room(transport: Transport, request: Request) -> Receiver:
@@ -134,6 +137,8 @@ def _opened(options: ChannelOptions) -> ChannelOptions:
         history_ttl_s=options.history_ttl_s if keeps else DEV_OPTIONS.history_ttl_s,
         history_meta_ttl_s=options.history_meta_ttl_s,
         recover=options.slow != "latest",
+        mode=options.mode,
+        compact=options.compact,
         join_leave=options.join_leave or DEV_OPTIONS.join_leave,
         exclude_self=options.exclude_self,
         channel_regex=options.channel_regex,

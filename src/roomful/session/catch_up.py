@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from roomful.model.errors import RoomfulError, Unencodable
-from roomful.model.publication import HistoryFilter, Publication
+from roomful.model.publication import DeltaPublication, HistoryFilter, Publication
 from roomful.model.push import PublicationPush
 from roomful.rooms.recovery import Gap, recover
 from roomful.session.session import Session
@@ -54,16 +54,20 @@ def give_out(session: Session, subscription: Subscription, publications: list[Pu
 
     False: not all of them, because one didn't fit or ended the connection.
     """
+    base: bytes | None = None
     for publication in publications:
         before, subscription.offset = subscription.offset, publication.offset
-        if session.client in publication.exclude:
+        if not subscription.wants(publication):
             continue
+        word = DeltaPublication(publication, base) if subscription.manner.delta else publication
+        push = PublicationPush(subscription.channel, word, subscription.epoch, subscription.number)
         try:
-            frame = session.dialect.push(PublicationPush(subscription.channel, publication, subscription.epoch))
+            frame = session.dialect.push(push)
         except Unencodable:
             session.end_inappropriate()
             return False
         if not session.outbox.put(frame):
             subscription.offset = before
             return False
+        base, subscription.base = publication.data, publication.offset
     return True

@@ -29,8 +29,9 @@ from roomful.model.event import ConnectEvent, ConnectReply, SubscriptionOptions
 from roomful.model.order import DisconnectOrder
 from roomful.model.reply import ConnectResult
 from roomful.session.payload import from_client, to_client
+from roomful.session.recover import Entry
 from roomful.session.session import Session
-from roomful.session.subscribe import Entry, authorize, begin, enter, ttl, watch, withdraw
+from roomful.session.subscribe import authorize, begin, enter, ttl, watch, withdraw
 
 log = logging.getLogger("roomful.session")
 
@@ -218,7 +219,7 @@ async def enter_all(
             options = session.context.node.namespaces.of(channel)
             entry = await enter(session, asked, options, grant, server_side=server_side, max_bytes=left)
             entries.append(entry)
-            left = max(0, left - sum(len(p.data) for p in entry.result.publications))
+            left = max(0, left - sum(len(publication.data) for publication in entry.missed))
         if session.closed:
             raise disconnect("closed")
         _check_user_limit(session)  # once more: others of the same user may have come in meanwhile

@@ -22,8 +22,9 @@ from roomful.seams.transport import Request, Transport
 from roomful.session.catch_up import give_out
 from roomful.session.connect import admit, enter_all
 from roomful.session.outbox import Outbox
+from roomful.session.recover import Entry
 from roomful.session.session import Context, Session, State
-from roomful.session.subscribe import Entry, authorize, begin, watch
+from roomful.session.subscribe import authorize, begin, watch
 from roomful.session.subscription import BEHIND, Subscription
 
 log = logging.getLogger("roomful.session")
@@ -110,7 +111,7 @@ class EventStream(Session):
 
     def _given_out(self, entry: Entry) -> Entry:
         """Queues what the log had, as far as there is room; how the subscription is to begin then."""
-        subscription, publications = entry.subscription, entry.result.publications
+        subscription, publications = entry.subscription, entry.missed
         if self.closed or not (entry.result.was_recovering):
             return entry
         reached, complete = entry.position, entry.complete

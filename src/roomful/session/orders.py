@@ -10,8 +10,9 @@ from roomful.model.errors import RoomfulError
 from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Position
 from roomful.model.push import RefreshPush, SubscribePush
+from roomful.session.recover import Entry
 from roomful.session.session import Session
-from roomful.session.subscribe import Entry, begin, enter, ttl, watch
+from roomful.session.subscribe import begin, enter, ttl, watch
 from roomful.session.subscription import PENDING
 
 log = logging.getLogger("roomful.session")

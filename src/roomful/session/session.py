@@ -30,6 +30,7 @@ from roomful.node import eager
 from roomful.node.node import Node
 from roomful.node.wheel import Wheel
 from roomful.rooms.recovery import Gap
+from roomful.rooms.tags_filter import FilterLimits
 from roomful.seams.authenticator import Authenticator
 from roomful.seams.dialect import Dialect
 from roomful.seams.transport import Request, Transport
@@ -48,6 +49,7 @@ UNFLUSHED = frozenset(DISCONNECTS[name][0] for name in ("closed", "slow", "write
 CONNECTION_CLOSED = (1, "disconnect")
 """Why a subscription ends whose connection does. Source: Centrifuge protocol, section 17.2."""
 
+FILTER_LIMITS = FilterLimits()
 NEVER = math.inf
 NOTHING: dict[str, Any] = {}
 NO_REQUEST = Request(path="")
@@ -94,7 +96,8 @@ class Context:
 
     handlers, orders: what each command and each order does. on_expiry: credentials or a subscription have expired.
     read_page: a subscription that is behind can go on. anonymous: a client may come without token and without a hook.
-    insecure: `--dev`, every right to everybody. random: spreads first pings, 0 ≤ random() < 1.
+    insecure: `--dev`, every right to everybody. random: spreads first pings, 0 ≤ random() < 1. filters: how large a
+    tags filter may be.
     """
 
     node: Node
@@ -109,6 +112,7 @@ class Context:
     insecure: bool
     new_id: Callable[[], str]
     random: Callable[[], float]
+    filters: FilterLimits = FILTER_LIMITS
 
 
 class Session:
@@ -314,7 +318,7 @@ class Session:
         subscription.phase = ENDED
         if self.subscriptions.get(subscription.channel) is subscription:
             del self.subscriptions[subscription.channel]
-        self.context.node.hub.remove(subscription.channel, self.dialect, subscription)
+        self.context.node.hub.remove(subscription.channel, self.dialect, subscription, subscription.manner)
         if self._behind:
             self._behind.discard(subscription)
         if subscription.traits.latest:
@@ -499,7 +503,7 @@ class Session:
     async def _take_out(self, subscription: Subscription) -> None:
         """Out of broker and presence; the others in the channel are told."""
         node, channel, traits = self.context.node, subscription.channel, subscription.traits
-        await self.attempt(channel, node.unlisten(channel, self.dialect, subscription))
+        await self.attempt(channel, node.unlisten(channel, self.dialect, subscription, subscription.manner))
         if traits.present:
             await self.attempt(channel, node.disappear(channel, self.client))
         if subscription.joining is not None:

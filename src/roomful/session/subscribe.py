@@ -9,8 +9,7 @@ import asyncio
 import logging
 import math
 from typing import Protocol
-
-import msgspec
+from weakref import WeakValueDictionary
 
 from roomful.model import command as c
 from roomful.model.channel import ChannelOptions, Right, allowed_users, is_private
@@ -24,14 +23,15 @@ from roomful.model.errors import (
     InvalidToken,
     LimitExceeded,
     TokenExpired,
-    UnrecoverablePosition,
 )
 from roomful.model.event import SubscribeEvent, SubscribeReply
-from roomful.model.publication import HistoryFilter, Page, Position
 from roomful.model.reply import SubscribeResult, UnsubscribeResult
-from roomful.rooms.recovery import Gap, recover
+from roomful.model.tags_filter import FilterNode
+from roomful.node.hub import Manner
+from roomful.rooms.tags_filter import Match, compiled, validate
 from roomful.seams.authenticator import SubscriptionClaims
 from roomful.session.payload import from_client, to_client
+from roomful.session.recover import Entry, entry_of
 from roomful.session.session import CONNECTION_CLOSED, Session
 from roomful.session.subscription import ENDED, PENDING, Subscription, Traits
 
@@ -42,20 +42,9 @@ DELTAS = frozenset({"", "fossil"})
 NO_OVERRIDE = Override()
 
 _shared_traits: dict[Traits, Traits] = {}  # at most a few dozen combinations; a million subscriptions share them
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A subscription that is ready to begin. position, complete: see `Subscription.begin`.
-
-    gap: why what was asked for can't be recovered; page: what the log had in its place.
-    """
-
-    subscription: Subscription
-    result: SubscribeResult
-    position: Position
-    complete: bool
-    gap: Gap | None = None
-    page: Page | None = None
+_shared_manners: dict[Manner, Manner] = {}  # those without a filter: four
+_matches: WeakValueDictionary[FilterNode, Match] = WeakValueDictionary()
+"""Filters in use, compiled once for all who have an equal one."""
 
 
 async def subscribe(session: Session, command: c.Subscribe) -> None:
@@ -72,8 +61,6 @@ async def subscribe(session: Session, command: c.Subscribe) -> None:
         raise Forbidden("the namespace isn't of that type")
     with session.arriving(channel) as arrival:
         grant = await authorize(session, channel, options, command.token, command.data)
-        if command.has_filter:
-            raise BadRequest("tags filters aren't allowed here")
         entry = await enter(session, command, options, grant, server_side=False)
     entry.subscription.ending = arrival.ending
     session.reply(command.id, entry.result)
@@ -181,19 +168,26 @@ async def enter(
         raise AlreadySubscribed
     if session.closed:
         raise disconnect("closed")
-    subscription = Subscription(session, session.outbox, channel, _traits(session, wanted, options, grant, server_side))
+    traits = _traits(session, wanted, options, grant, server_side)
+    manner = _manner(session, wanted, options, traits)
+    subscription = Subscription(session, session.outbox, channel, traits, manner)
     subscription.info = grant.info
     subscription.expires_at, subscription.server_refresh = grant.expires_at, grant.server_refresh
     session.subscriptions[channel] = subscription
     try:
-        await node.listen(channel, session.dialect, subscription)
+        number = await node.listen(channel, session.dialect, subscription, manner)
     except BaseException:
         session.forget(subscription)
         raise
+    subscription.number = number if manner.compact else 0
+    expires, seconds = ttl(session, grant.expires_at, grant.server_refresh)
+    result = SubscribeResult(
+        expires=expires, ttl=seconds, data=grant.data, delta=manner.delta, number=subscription.number
+    )
     try:
-        if subscription.traits.present:
+        if traits.present:
             await node.appear(channel, session.info_in(channel))
-        entry = await _entry(session, subscription, wanted, grant, max_bytes)
+        entry = await entry_of(session, subscription, result, wanted, max_bytes)
         if session.closed:
             raise disconnect("closed")
     except BaseException:
@@ -210,7 +204,7 @@ async def withdraw(session: Session, subscription: Subscription) -> None:
             await session.attempt(channel, node.disappear(channel, session.client))
             if traits.announced:  # no join was, but who looked at the presence meanwhile has seen it
                 await node.announce_leave(channel, session.info_in(channel))
-        await session.attempt(channel, node.unlisten(channel, session.dialect, subscription))
+        await session.attempt(channel, node.unlisten(channel, session.dialect, subscription, subscription.manner))
     finally:
         session.forget(subscription)  # only now: until then no other subscription may take its place
 
@@ -221,7 +215,7 @@ async def begin(session: Session, entry: Entry) -> None:
     if session.closed:  # there was no room for the reply
         session.leave(subscription, *CONNECTION_CLOSED)
         return
-    subscription.begin(entry.position, complete=entry.complete)
+    subscription.begin(entry.position, complete=entry.complete, base=entry.base)
     watch(session, subscription)
     if subscription.traits.announced and subscription.phase is not ENDED:
         await _announce(session, subscription)
@@ -273,7 +267,8 @@ def _traits(session: Session, wanted: c.Subscribe, options: ChannelOptions, gran
     tracked = options.has_history and not latest
     reads_history = insecure or options.history.allows(user, subscribed=True)
     sees_presence = insecure or options.see_presence.allows(user, subscribed=True)
-    force_recovery = _either(override.force_recovery, options.recover)
+    cached = tracked and options.mode == "cache"
+    force_recovery = cached or _either(override.force_recovery, options.recover)
     force_positioning = _either(override.force_positioning, options.position)
     recoverable = tracked and (force_recovery or (wanted.recoverable and reads_history))
     positioned = recoverable or (tracked and (force_positioning or (wanted.positioned and reads_history)))
@@ -283,6 +278,7 @@ def _traits(session: Session, wanted: c.Subscribe, options: ChannelOptions, gran
         tracked=tracked,
         positioned=positioned,
         recoverable=recoverable,
+        cached=cached,
         notices=to_all or (wanted.join_leave and announced and sees_presence),
         announced=announced,
         present=_either(override.presence, options.presence),
@@ -297,45 +293,27 @@ def _either(override: bool | None, option: bool) -> bool:
     return option if override is None else override
 
 
-async def _entry(
-    session: Session, subscription: Subscription, wanted: c.Subscribe, grant: Grant, max_bytes: int | None
-) -> Entry:
-    traits, node, limits = subscription.traits, session.context.node, session.context.limits
-    expires, seconds = ttl(session, grant.expires_at, grant.server_refresh)
-    result = SubscribeResult(expires=expires, ttl=seconds, data=grant.data)
-    if not traits.tracked:
-        return Entry(subscription, result, Position("", 0), complete=True)
-    asked = Position(wanted.epoch, wanted.offset) if wanted.recover and traits.recoverable else None
-    if asked is None:
-        position = await node.position(subscription.channel)
-        return Entry(subscription, _told(result, traits, position), position, complete=True)
-    wanted_page = HistoryFilter(
-        limit=limits.recovery_max, since=asked, max_bytes=limits.recovery_max_bytes if max_bytes is None else max_bytes
-    )
-    page = await node.history(subscription.channel, wanted_page)
-    verdict = recover(asked, page)
-    if verdict.gap is not None:
-        node.stats.not_recovered += 1
-        log.info("client %s could not recover %r: %s", session.client, subscription.channel, verdict.gap)
-        if wanted.flag & c.REJECT_UNRECOVERED:
-            raise UnrecoverablePosition
-        failed = msgspec.structs.replace(_told(result, traits, page.head), was_recovering=True)
-        return Entry(subscription, failed, page.head, complete=True, gap=verdict.gap, page=page)
-    node.stats.recovered += 1
-    reached = page.publications[-1].offset if page.publications else verdict.since.offset
-    told = msgspec.structs.replace(
-        _told(result, traits, verdict.since),
-        publications=[p for p in page.publications if session.client not in p.exclude],
-        recovered=True,
-        was_recovering=True,
-    )
-    return Entry(subscription, told, Position(page.head.epoch, reached), complete=reached >= page.head.offset)
+def _manner(session: Session, wanted: c.Subscribe, options: ChannelOptions, traits: Traits) -> Manner:
+    """Source: Centrifuge protocol, sections 14 to 16. Raises BadRequest for a filter that can't be.
+
+    Only clients map numbers to subscriptions that they made themselves.
+    """
+    readable = options.compact == "all" or (options.compact and session.dialect.json)
+    compact = readable and not traits.server_side and bool(wanted.flag & c.COMPACT)
+    if wanted.filter is None:
+        manner = Manner(compact, delta=options.delta and traits.positioned and bool(wanted.delta))
+        return _shared_manners.setdefault(manner, manner)
+    if not options.tags_filter:
+        raise BadRequest("tags filters aren't allowed here")
+    if wanted.delta:
+        raise BadRequest("a subscription has a tags filter or delta compression, not both")
+    validate(wanted.filter, session.context.filters)
+    return Manner(compact, match=_match(wanted.filter))
 
 
-def _told(result: SubscribeResult, traits: Traits, position: Position) -> SubscribeResult:
-    """The result with what the client is told of a position. Source: Centrifuge protocol, sections 9.3 and 9.5."""
-    if not traits.positioned:
-        return result
-    return msgspec.structs.replace(
-        result, recoverable=traits.recoverable, positioned=True, epoch=position.epoch, offset=position.offset
-    )
+def _match(node: FilterNode) -> Match:
+    """A valid filter, compiled."""
+    match = _matches.get(node)
+    if match is None:
+        match = _matches[node] = compiled(node)
+    return match

@@ -17,6 +17,7 @@ import msgspec
 
 from roomful.model.disconnects import UNSUBSCRIBES
 from roomful.model.publication import Position, Publication
+from roomful.node.hub import PLAIN, Manner
 from roomful.rooms.recovery import Gap
 from roomful.session.outbox import Outbox
 
@@ -36,13 +37,15 @@ class Traits(msgspec.Struct, frozen=True):
     """What was agreed for a subscription; equal ones are shared.
 
     tracked: the channel has a stream, and we know which offset the client has. positioned, recoverable: what the client
-    was told. notices: it gets joins and leaves. announced: its own join and leave are published. present: it stands in
-    presence. latest, closes: the slow policy. server_side: we subscribed it, not the client.
+    was told. cached: it gets the newest publication at once, and only that one of what was missed. notices: it gets
+    joins and leaves. announced: its own join and leave are published. present: it stands in presence. latest, closes:
+    the slow policy. server_side: we subscribed it, not the client.
     """
 
     tracked: bool = False
     positioned: bool = False
     recoverable: bool = False
+    cached: bool = False
     notices: bool = False
     announced: bool = False
     present: bool = False
@@ -83,10 +86,15 @@ class Arrival(msgspec.Struct, eq=False):
     ending: tuple[int, str] | None = None
 
 
-class Waiting(msgspec.Struct, frozen=True):
-    """A frame that waits for the subscribe reply. publication None: a notice about `client`."""
+SKIPPED_BYTES = 64
+"""What a publication that a filter leaves out counts for while it waits for the subscribe reply."""
 
-    frame: bytes
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A frame that waits for the subscribe reply. publication None: a notice about `client`. frame None: a publication
+    that the filter leaves out."""
+
+    frame: bytes | None
     publication: Publication | None = None
     epoch: str = ""
     client: str = ""
@@ -100,6 +108,7 @@ class Subscription:
         "_outbox",
         "_waiting",
         "_waiting_bytes",
+        "base",
         "channel",
         "ending",
         "epoch",
@@ -107,6 +116,8 @@ class Subscription:
         "holder",
         "info",
         "joining",
+        "manner",
+        "number",
         "offset",
         "phase",
         "reading",
@@ -116,14 +127,19 @@ class Subscription:
         "traits",
     )
 
-    def __init__(self, holder: Holder, outbox: Outbox, channel: str, traits: Traits) -> None:
+    def __init__(self, holder: Holder, outbox: Outbox, channel: str, traits: Traits, manner: Manner = PLAIN) -> None:
         self.holder = holder
         self._outbox = outbox
         self.channel = channel
         self.traits = traits
+        self.manner = manner
+        self.number = 0
+        """Stands for the channel's name; 0: nothing does."""
         self.phase = PENDING
         self.epoch = ""
         self.offset = 0
+        self.base = 0
+        """Offset of the publication that the client got last, or will with what is queued; 0: it can't be a base."""
         self.info = b""
         self.expires_at: float | None = None
         self.server_refresh = False
@@ -158,8 +174,32 @@ class Subscription:
             self.offset = offset
         if publication.exclude and self.holder.client in publication.exclude:
             return
-        if not self._outbox.put(frame):
+        if self._outbox.put(frame):
+            self.base = offset
+        else:
             self._overflow(offset)
+
+    def skip(self, publication: Publication, epoch: str) -> None:
+        """A publication has come that the filter leaves out: a step for the position, and nothing else."""
+        offset = publication.offset
+        if not offset or not self.traits.tracked:
+            return
+        if self.phase is LIVE:
+            if offset == self.offset + 1 and epoch == self.epoch:
+                self.offset = offset
+            else:
+                self._check(publication, epoch)
+        elif self.phase is PENDING:
+            self._wait(Waiting(None, publication, epoch))
+        else:
+            self._deliver_aside(publication, epoch, b"")
+
+    def wants(self, publication: Publication) -> bool:
+        """Whether its client is to get a publication of the log at all."""
+        if self.holder.client in publication.exclude:
+            return False
+        match = self.manner.match
+        return match is None or match(publication.tags or {})
 
     def notice(self, frame: bytes | None, client: str) -> None:
         """A join or a leave of `client` has come; None: this client's encoding can't carry it."""
@@ -194,12 +234,13 @@ class Subscription:
         elif self.phase is LIVE and head is not None and (self.epoch != head.epoch or self.offset < head.offset):
             self.holder.lose(self, gap)  # who is behind, or begins, reads the log by itself
 
-    def begin(self, position: Position, *, complete: bool) -> None:
+    def begin(self, position: Position, *, complete: bool, base: int = 0) -> None:
         """The subscribe reply, which tells `position`, is queued: let live publications through.
 
-        complete: the reply holds everything up to the head; else the rest is read from the log.
+        complete: the reply holds everything up to the head; else the rest is read from the log. base: the newest
+        publication that the reply holds.
         """
-        self.epoch, self.offset = position.epoch, position.offset
+        self.epoch, self.offset, self.base = position.epoch, position.offset, base
         waiting, self._waiting = self._waiting, None
         if self.traits.latest:
             self.phase = LATEST
@@ -210,6 +251,8 @@ class Subscription:
         for item in waiting or ():
             if item.publication is None:
                 self.notice(item.frame, item.client)
+            elif item.frame is None:
+                self.skip(item.publication, item.epoch)
             else:
                 self.deliver(item.publication, item.epoch, item.frame)
 
@@ -253,7 +296,7 @@ class Subscription:
             self.seen = max(self.seen, offset)
             self._missed_unlogged |= not offset
             return
-        self._waiting_bytes += len(item.frame)
+        self._waiting_bytes += SKIPPED_BYTES if item.frame is None else len(item.frame)
         if self._waiting_bytes <= self._outbox.max_bytes:
             self._waiting.append(item)
         elif self.traits.tracked:

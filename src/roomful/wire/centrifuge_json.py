@@ -14,9 +14,11 @@ from msgspec import Meta, Raw
 from roomful.model import command, push, reply
 from roomful.model.command import Command
 from roomful.model.errors import Unencodable, WireError
-from roomful.model.publication import Position, Publication
+from roomful.model.publication import DeltaPublication, Position, Publication
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
+from roomful.model.tags_filter import FilterNode
+from roomful.wire.delta import delta_of
 from roomful.wire.payload import client_info, mending, raw_json, skip
 
 NESTING_SUSPECT = 256
@@ -41,6 +43,19 @@ class _Position(msgspec.Struct):
     epoch: str | None = None
 
 
+class _Filter(msgspec.Struct):
+    op: str | None = None
+    key: str | None = None
+    cmp: str | None = None
+    val: str | None = None
+    vals: list[str] | None = None
+    nodes: list[_Filter] | None = None
+
+    def word(self) -> FilterNode:
+        nodes = tuple(node.word() for node in self.nodes or ())
+        return FilterNode(self.op or "", self.key or "", self.cmp or "", self.val or "", tuple(self.vals or ()), nodes)
+
+
 class _Subscribe(msgspec.Struct):
     channel: str | None = None
     token: str | None = None
@@ -52,7 +67,7 @@ class _Subscribe(msgspec.Struct):
     recoverable: bool | None = None
     join_leave: bool | None = None
     delta: str | None = None
-    tf: Raw = Raw()
+    tf: _Filter | None = None
     flag: Int64 | None = None
     type: Int32 | None = None
 
@@ -69,7 +84,7 @@ class _Subscribe(msgspec.Struct):
             recoverable=self.recoverable or False,
             join_leave=self.join_leave or False,
             delta=self.delta or "",
-            has_filter=bytes(self.tf) not in (b"", b"null"),
+            filter=self.tf.word() if self.tf else None,
             flag=self.flag or 0,
             type=self.type or 0,
         )
@@ -242,10 +257,15 @@ def _ttl(seconds: int) -> int:
     return min(max(seconds, 0), TTL_MAX_S)
 
 
-def _publication(publication: Publication) -> dict[str, Any]:
+def _publication(word: Publication | DeltaPublication) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if publication.data:
-        fields["data"] = raw_json(publication.data)
+    if isinstance(word, DeltaPublication):
+        publication = word.publication
+        fields = _delta_data(word)
+    else:
+        publication = word
+        if publication.data:
+            fields["data"] = raw_json(publication.data)
     if publication.info is not None:
         fields["info"] = client_info(publication.info)
     if publication.offset:
@@ -255,7 +275,17 @@ def _publication(publication: Publication) -> dict[str, Any]:
     return fields
 
 
-def _publications(publications: Iterable[Publication]) -> list[dict[str, Any]]:
+def _delta_data(word: DeltaPublication) -> dict[str, Any]:
+    """Payload or delta as a string, so that the client has the payload byte by byte as the next one's base."""
+    payload = word.publication.data or b"null"  # clients parse the string, whatever is in it
+    raw_json(payload)  # refuses what isn't JSON; a delta to UTF-8 is UTF-8
+    delta = delta_of(word)
+    if delta is None:
+        return {"data": payload.decode()}
+    return {"data": delta.decode(), "delta": True}
+
+
+def _publications(publications: Iterable[Publication | DeltaPublication]) -> list[dict[str, Any]]:
     return [_publication(publication) for publication in publications]
 
 
@@ -277,6 +307,8 @@ def _subscribe_result(result: reply.SubscribeResult) -> dict[str, Any]:
             "positioned": result.positioned,
             "data": raw_json(result.data),
             "was_recovering": result.was_recovering,
+            "delta": result.delta,
+            "id": result.number,
         }
     )
 
@@ -345,15 +377,21 @@ _RESULTS: dict[type[Result | Failure], tuple[str, Callable[[Any], dict[str, Any]
 
 
 def _publication_push(word: push.PublicationPush) -> dict[str, Any]:
+    if word.number:
+        return {"id": word.number, "pub": _publication(word.publication)}
     return {"channel": word.channel, "pub": _publication(word.publication)}
 
 
+def _channel(word: push.JoinPush | push.LeavePush) -> dict[str, Any]:
+    return {"id": word.number} if word.number else {"channel": word.channel}
+
+
 def _join_push(word: push.JoinPush) -> dict[str, Any]:
-    return {"channel": word.channel, "join": {"info": client_info(word.info)}}
+    return _channel(word) | {"join": {"info": client_info(word.info)}}
 
 
 def _leave_push(word: push.LeavePush) -> dict[str, Any]:
-    return {"channel": word.channel, "leave": {"info": client_info(word.info)}}
+    return _channel(word) | {"leave": {"info": client_info(word.info)}}
 
 
 def _unsubscribe_push(word: push.UnsubscribePush) -> dict[str, Any]:

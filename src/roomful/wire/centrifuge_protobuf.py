@@ -14,10 +14,12 @@ from roomful.model import command, push, reply
 from roomful.model.client import ClientInfo
 from roomful.model.command import Command
 from roomful.model.errors import Unencodable, WireError
-from roomful.model.publication import Position, Publication
+from roomful.model.publication import DeltaPublication, Position, Publication
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
+from roomful.model.tags_filter import FilterNode
 from roomful.wire import centrifuge_pb2 as pb
+from roomful.wire.delta import delta_of
 
 TTL_MAX_S = 2**32 - 1
 
@@ -57,10 +59,14 @@ def _subscribe(id: int, request: pb.SubscribeRequest) -> command.Subscribe:
         recoverable=request.recoverable,
         join_leave=request.join_leave,
         delta=request.delta,
-        has_filter=request.HasField("tf"),
+        filter=_filter(request.tf) if request.HasField("tf") else None,
         flag=request.flag,
         type=request.type,
     )
+
+
+def _filter(node: pb.FilterNode) -> FilterNode:
+    return FilterNode(node.op, node.key, node.cmp, node.val, tuple(node.vals), tuple(map(_filter, node.nodes)))
 
 
 def _unsubscribe(id: int, request: pb.UnsubscribeRequest) -> command.Unsubscribe:
@@ -171,8 +177,14 @@ def _fill_info(to: pb.ClientInfo, info: ClientInfo) -> None:
         to.chan_info = info.chan_info
 
 
-def _fill_publication(to: pb.Publication, publication: Publication) -> None:
-    to.data = publication.data
+def _fill_publication(to: pb.Publication, word: Publication | DeltaPublication) -> None:
+    if isinstance(word, DeltaPublication):
+        publication, delta = word.publication, delta_of(word)
+        to.delta = delta is not None
+        to.data = publication.data if delta is None else delta
+    else:
+        publication = word
+        to.data = publication.data
     if publication.info is not None:
         _fill_info(to.info, publication.info)
     if publication.offset:
@@ -199,6 +211,8 @@ def _subscribe_result(to: pb.SubscribeResult, result: reply.SubscribeResult) -> 
     to.positioned = result.positioned
     to.data = result.data
     to.was_recovering = result.was_recovering
+    to.delta = result.delta
+    to.id = result.number
 
 
 def _connect_result(to: pb.ConnectResult, result: reply.ConnectResult) -> None:
@@ -272,18 +286,25 @@ _RESULTS: dict[type[Result | Failure], tuple[str, Callable[[Any, Any], None]]] =
 """Assigning to a field makes its message present, whatever the value."""
 
 
+def _name_channel(to: pb.Push, word: push.PublicationPush | push.JoinPush | push.LeavePush) -> None:
+    if word.number:
+        to.id = word.number
+    else:
+        to.channel = word.channel
+
+
 def _publication_push(to: pb.Push, word: push.PublicationPush) -> None:
-    to.channel = word.channel
+    _name_channel(to, word)
     _fill_publication(to.pub, word.publication)
 
 
 def _join_push(to: pb.Push, word: push.JoinPush) -> None:
-    to.channel = word.channel
+    _name_channel(to, word)
     _fill_info(to.join.info, word.info)
 
 
 def _leave_push(to: pb.Push, word: push.LeavePush) -> None:
-    to.channel = word.channel
+    _name_channel(to, word)
     _fill_info(to.leave.info, word.info)
 
 

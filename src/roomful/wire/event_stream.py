@@ -49,7 +49,7 @@ class ServerSentEvents:
     def push(self, push: Push) -> bytes:
         """An event; a comment for words that /events doesn't have. Raises Unencodable."""
         match push:
-            case p.PublicationPush(channel, publication, epoch):
+            case p.PublicationPush(channel, Publication() as publication, epoch):
                 position = Position(epoch, publication.offset) if publication.offset else None
                 return self._event(_name(publication), publication_fields(channel, publication), position)
             case p.JoinPush(channel, info):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,8 @@ class JsSdk(Sdk):
     can_send = True
     tells_version = False
     stops_at_1009 = True
+    reads_numbers = False
+    counts_deltas = True
 
     def __init__(self, protobuf: bool, bridge: Bridge) -> None:
         super().__init__(protobuf)
@@ -189,6 +191,8 @@ class JsClient(Client):
         positioned: bool = False,
         recoverable: bool = False,
         join_leave: bool = False,
+        delta: bool = False,
+        tags_filter: Mapping[str, Any] | None = None,
     ) -> Subscription:
         async def state() -> dict[str, Any]:
             assert get_state is not None
@@ -208,6 +212,8 @@ class JsClient(Client):
                 "positioned": positioned,
                 "recoverable": recoverable,
                 "joinLeave": join_leave,
+                **({"delta": "fossil"} if delta else {}),
+                **({"tagsFilter": tags_filter} if tags_filter else {}),
                 "minResubscribeDelay": least * 1000,
                 "maxResubscribeDelay": largest * 1000,
             },
@@ -259,6 +265,10 @@ class JsSubscription(Subscription):
 
     async def unsubscribe(self) -> None:
         await self._bridge.tell("unsubscribe", self.key)
+
+    async def payloads(self) -> tuple[int, int]:
+        stats = await self._bridge.tell("deltaStats", self.key)
+        return stats["numFullPayloads"], stats["numDeltaPayloads"]
 
 
 def _event(name: str, context: dict[str, Any]) -> Event:

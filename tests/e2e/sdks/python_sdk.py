@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import centrifuge
@@ -31,6 +31,8 @@ class PythonSdk(Sdk):
     can_send = False
     tells_version = True
     stops_at_1009 = False
+    reads_numbers = True
+    counts_deltas = False
 
     def __init__(self, protobuf: bool) -> None:
         super().__init__(protobuf)
@@ -103,6 +105,8 @@ class PythonClient(Client):
         positioned: bool = False,
         recoverable: bool = False,
         join_leave: bool = False,
+        delta: bool = False,
+        tags_filter: Mapping[str, Any] | None = None,
     ) -> Subscription:
         async def token_of(_channel: str) -> str:
             assert get_token is not None
@@ -126,6 +130,8 @@ class PythonClient(Client):
             positioned=positioned,
             recoverable=recoverable,
             join_leave=join_leave,
+            delta=centrifuge.DeltaType.FOSSIL if delta else None,
+            tags_filter=tags_filter and centrifuge.FilterNode(dict(tags_filter)),
         )
         return subscription
 
@@ -157,6 +163,9 @@ class PythonClient(Client):
 
 class PythonSubscription(Subscription):
     sdk: centrifuge.Subscription
+
+    async def payloads(self) -> tuple[int, int]:
+        raise NotImplementedError("centrifuge-python doesn't count them")
 
     async def subscribe(self) -> None:
         await self.sdk.subscribe()

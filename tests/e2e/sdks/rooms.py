@@ -58,6 +58,18 @@ recover = true
 {OPEN}history_size = 2000
 history_ttl_s = 300
 recover = true
+[namespaces.full]
+{OPEN}{HISTORY}delta = true
+tags_filter = true
+compact = true
+join_leave = "all"
+[namespaces.numbered]
+{OPEN}{HISTORY}compact = "all"
+join_leave = "all"
+[namespaces.last]
+{OPEN}{HISTORY}mode = "cache"
+delta = true
+tags_filter = true
 [namespaces.optional]
 {OPEN}history_size = 100
 history_ttl_s = 300

@@ -10,7 +10,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -134,6 +134,10 @@ class Subscription(ABC):
     @abstractmethod
     async def unsubscribe(self) -> None: ...
 
+    @abstractmethod
+    async def payloads(self) -> tuple[int, int]:
+        """How many came whole, how many as deltas."""
+
     async def subscribed(self) -> Event:
         """Subscribes and waits."""
         await self.subscribe()
@@ -165,6 +169,8 @@ class Client(ABC):
         positioned: bool = False,
         recoverable: bool = False,
         join_leave: bool = False,
+        delta: bool = False,
+        tags_filter: Mapping[str, Any] | None = None,
     ) -> Subscription:
         """A new subscription, which isn't subscribed yet."""
 
@@ -211,13 +217,16 @@ class Sdk(ABC):
     """An SDK in one encoding.
 
     can_send: it has `send` (centrifuge-python has not). tells_version: the connected event has the server's version
-    (that of centrifuge-js has not). stops_at_1009: it doesn't come back after a message that was too large
-    (centrifuge-python does).
+    (that of centrifuge-js has not). counts_deltas: it tells how many payloads came as deltas (centrifuge-python
+    doesn't). reads_numbers: those that stand for channels, in Protobuf too (centrifuge-js can't). stops_at_1009: it
+    doesn't come back after a message that was too large (centrifuge-python does).
     """
 
     can_send: bool
     tells_version: bool
     stops_at_1009: bool
+    counts_deltas: bool
+    reads_numbers: bool
 
     def __init__(self, protobuf: bool) -> None:
         self.protobuf = protobuf

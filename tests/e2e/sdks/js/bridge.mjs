@@ -32,6 +32,7 @@ const verbs = {
   disconnect: ({ key }) => held.get(key).disconnect(),
   subscribe: ({ key }) => held.get(key).subscribe(),
   unsubscribe: ({ key }) => void held.get(key).unsubscribe(),
+  deltaStats: ({ key }) => held.get(key).deltaStats(),
   publish: ({ key, channel, data }) => held.get(key).publish(channel, data),
   history: ({ key, channel, options }) => held.get(key).history(channel, options),
   presenceStats: ({ key, channel }) => held.get(key).presenceStats(channel),
