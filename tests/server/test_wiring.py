@@ -6,6 +6,7 @@ from roomful import ChannelOptions, Config, ConfigError
 from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import sign
 from roomful.engines.options import EngineOptions
+from roomful.engines.redis import RedisEngine
 from roomful.model.channel import RESERVED_NAMESPACES, Right
 from roomful.model.errors import InvalidToken, UnknownChannel
 from roomful.node.hooks import Hooks
@@ -26,6 +27,18 @@ def live(config: Config, *, dev: bool = False) -> Live:
 def test_an_engine_that_isnt_there_is_named() -> None:
     with pytest.raises(ConfigError, match="no engine 'rabbit'"):
         live(Config(engine=EngineOptions(url="rabbit://x")))
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:7", "rediss://a", "redis+unix:///run/redis.sock", "redis+sentinel://a,b/main"]
+)
+def test_redis_is_picked_by_its_url(url: str) -> None:
+    assert isinstance(live(Config(engine=EngineOptions(url=url))).node.engine, RedisEngine)
+
+
+def test_a_redis_url_that_makes_no_sense_is_told() -> None:
+    with pytest.raises(ConfigError, match="no number of a port"):
+        live(Config(engine=EngineOptions(url="redis://a:b")))
 
 
 async def test_each_part_gets_its_own_options_and_no_more() -> None:

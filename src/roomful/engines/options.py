@@ -13,6 +13,13 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     check_s: how often a node compares what it has heard with the heads of the log, and repairs what it missed.
     idempotency_ttl_s: how long a key makes a retry harmless. The default is the reference's (section 22).
 
+    For engines that nodes share:
+    lease_s: a node that hasn't renewed its lease for so long is dead, and its members leave.
+    renew_s: how often a node renews its lease.
+    backlog_max_bytes: what may wait for a broker that doesn't answer; beyond it calls fail at once.
+    prefix: in front of every name in the broker, so that several installations may share one.
+    allow_eviction: start on a Redis that may evict the log when its memory is full; clients are told of the gaps.
+
     Bounds of the memory engine, which has nobody to evict for it:
     idempotency_keys_max: keys remembered at once (about 0.4 KB each); beyond it those nearest to their end go.
     idle_channels_max: channels without publications whose epoch and offset are remembered (about 0.4 KB each); beyond
@@ -23,6 +30,11 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     publish_deadline_s: float = 5.0
     check_s: float = 5.0
     idempotency_ttl_s: float = 300.0
+    lease_s: float = 45.0
+    renew_s: float = 15.0
+    backlog_max_bytes: int = 16_777_216
+    prefix: str = "roomful"
+    allow_eviction: bool = False
     idempotency_keys_max: int = 500_000
     idle_channels_max: int = 250_000
 

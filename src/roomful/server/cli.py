@@ -28,7 +28,7 @@ from roomful.server.wiring import wire
 
 log = logging.getLogger("roomful.server")
 
-EXTRAS = {"redis": "redis", "nats": "nats", "asyncpg": "postgres"}
+EXTRAS = {"hiredis": "redis", "nats": "nats", "asyncpg": "postgres"}
 """Library that an engine or a store may miss → the extra that brings it."""
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

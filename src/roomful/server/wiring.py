@@ -14,6 +14,7 @@ import msgspec
 from roomful.auth.tokens import TokenAuthenticator
 from roomful.engines.memory import MemoryEngine
 from roomful.engines.options import EngineOptions
+from roomful.engines.redis_url import SCHEMES as REDIS_SCHEMES
 from roomful.model.channel import ChannelOptions, Right
 from roomful.model.errors import ConfigError
 from roomful.node.hooks import Hooks
@@ -118,7 +119,12 @@ def wire(
 def _engine(options: EngineOptions) -> Engine:
     if options.scheme == "memory":
         return MemoryEngine(options)
-    raise ConfigError(f'engine.url: there is no engine {options.scheme!r}; this version has "memory://"')
+    if options.scheme in REDIS_SCHEMES:
+        from roomful.engines.redis import RedisEngine  # only here: its library comes with an extra
+
+        return RedisEngine(options)
+    known = ", ".join(f"{scheme}://" for scheme in ("memory", *REDIS_SCHEMES))
+    raise ConfigError(f"engine.url: there is no engine {options.scheme!r}; this version has {known}")
 
 
 def _namespaces(config: Config, dev: bool) -> Namespaces:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
+import pytest
+
+from roomful.engines.options import EngineOptions
+from roomful.engines.redis import RedisEngine
+from roomful.model.client import ClientInfo
+from roomful.testing.engine_contract import ANN, BOB, EngineNode, running
+from roomful.testing.fault_proxy import FaultProxy
+from tests.engines.conftest import StartRedis
+from tests.engines.redis_server import RedisServer, eventually
+
+LEASE_S = 1.0
+
+
+def node_on(port: int) -> AbstractAsyncContextManager[EngineNode]:
+    url = f"redis://127.0.0.1:{port}"
+    return running(RedisEngine(EngineOptions(url=url, lease_s=LEASE_S, renew_s=0.3, publish_deadline_s=0.5)))
+
+
+@pytest.fixture
+async def server(start_redis: StartRedis) -> RedisServer:
+    return await start_redis()
+
+
+@pytest.fixture
+async def survivors(server: RedisServer) -> AsyncIterator[list[EngineNode]]:
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(node_on(server.port)) for _ in range(2)]
+        for node in nodes:
+            await node.broker.subscribe("a")
+        yield nodes
+
+
+async def members(node: EngineNode) -> set[str]:
+    return set(await node.presence.members("a"))
+
+
+async def test_19_a_dead_nodes_members_leave_once_and_a_stopped_one_doesnt_resurrect_them(
+    server: RedisServer, survivors: list[EngineNode]
+) -> None:
+    node, other = survivors
+    await node.presence.add("a", BOB)
+    async with FaultProxy(server.port) as proxy, node_on(proxy.port) as frozen:
+        many = [ClientInfo(f"user-{n}", f"frozen-{n}") for n in range(50)]
+        await asyncio.gather(*(frozen.presence.add("a", info) for info in many))
+        assert len(await members(node)) == 51
+        proxy.hole()  # it neither renews its lease nor hears
+        await node.heard.until(lambda: len(node.heard.leaves) >= 50)
+        assert await members(other) == {BOB.client}
+        assert await other.presence.counts("a") == (1, 1)
+
+        gone = many.pop()
+        removing = asyncio.create_task(frozen.presence.remove("a", gone.client))
+        await asyncio.sleep(0)
+        proxy.heal()
+        await node.heard.until(lambda: len(node.heard.joins) >= 49)
+        await asyncio.gather(removing, return_exceptions=True)
+        await eventually(lambda: _has(node, {BOB.client, *(info.client for info in many)}))
+        await node.settled("a")
+        await other.settled("a")
+        for each in survivors:
+            left = [info.client for _, info in each.heard.leaves]
+            assert sorted(left) == sorted(f"frozen-{n}" for n in range(50)), "one leave each"
+            assert gone.client not in {info.client for _, info in each.heard.joins}
+
+
+async def _has(node: EngineNode, clients: set[str]) -> bool:
+    return await members(node) == clients
+
+
+async def test_19_an_emptied_redis_is_filled_again(server: RedisServer, survivors: list[EngineNode]) -> None:
+    node, other = survivors
+    await node.presence.add("a", ANN)
+    await other.presence.add("a", BOB)
+    await server.kill()
+    await server.start()
+    await eventually(lambda: _has(node, {ANN.client, BOB.client}))
+
+
+async def test_19_what_a_dead_node_left_behind_is_found_by_who_looks(
+    server: RedisServer, survivors: list[EngineNode]
+) -> None:
+    node, other = survivors
+    await node.presence.add("a", ANN)
+    await server.do("HSET", "roomful:p:{.a}", "ghost", b"long-gone#0 1l\x94\xa5ghost\xa5ghost\xc4\x00\xc4\x00")
+    assert await members(other) == {ANN.client}
+    await node.heard.until(lambda: bool(node.heard.leaves))
+    assert [info.client for _, info in node.heard.leaves] == ["ghost"]
+    assert await server.do("HLEN", "roomful:p:{.a}") == 1
+
+
+async def test_a_node_that_stops_leaves_nothing(server: RedisServer) -> None:
+    async with node_on(server.port) as node:
+        await node.presence.add("a", ANN)
+        await node.presence.add("b", ANN)
+        await node.presence.remove("b", ANN.client)
+        assert len(await server.do("KEYS", "roomful:h:*")) == 1
+    assert await server.do("KEYS", "roomful:[hp]:*") == []
+    assert await server.do("ZCARD", "roomful:nodes:{nodes}") == 0
