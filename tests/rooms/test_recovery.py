@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from roomful.model.publication import DeltaPublication, Draft, HistoryFilter, Page, Position, Publication, Retention
-from roomful.rooms.recovery import Gap, Latest, Merged, Verdict, merge, recover, recover_latest, with_bases
+from roomful.rooms.recovery import Gap, Latest, Merged, Verdict, behind, merge, recover, recover_latest, with_bases
 from roomful.rooms.stream import Stream
 
 
@@ -130,6 +130,23 @@ def test_merging(since: int, log: Page, live: tuple[int, ...], offsets: list[int
 )
 def test_what_can_not_be_merged(since: Position, log: Page, live: list[tuple[int, str]], gap: Gap) -> None:
     assert merge(since, log, [(Publication(b"", offset), epoch) for offset, epoch in live]) is gap
+
+
+@pytest.mark.parametrize(
+    ("gap", "log", "to", "rest"),
+    [
+        (Gap.TRIMMED, page(9, 7, 8, 9), 6, [7, 8, 9]),
+        (Gap.TRIMMED, page(9, 5), 4, [5]),  # the first of many pages
+        (Gap.TRIMMED, page(9, 4, 6, 7), 5, [6, 7]),  # a log with a hole: the newest ones that hang together
+        (Gap.TRIMMED, page(9, 4, 6, 8), 7, [8]),
+        (Gap.EXPIRED, page(9), 9, []),
+        (Gap.EPOCH, page(3, 1, 2, 3), 3, []),
+    ],
+)
+def test_where_to_go_on_behind_a_gap(gap: Gap, log: Page, to: int, rest: list[int]) -> None:
+    position, publications = behind(gap, log)
+    assert position == Position("e", to)
+    assert [publication.offset for publication in publications] == rest
 
 
 KEEP = Retention(5, 10.0, 1e9)

@@ -8,12 +8,14 @@ import pytest
 
 from roomful.engines.memory import MemoryEngine
 from roomful.model.channel import ChannelOptions, Right
+from roomful.model.client import ClientInfo
 from roomful.model.disconnects import Disconnect
 from roomful.model.errors import Expired, Forbidden, LimitExceeded, RoomfulError, UnknownChannel
 from roomful.model.event import ConnectEvent, DisconnectEvent, SubscribeEvent, SubscribeReply
 from roomful.model.order import DisconnectOrder, RefreshOrder, UnsubscribeOrder
-from roomful.model.publication import Position
+from roomful.model.publication import Position, Publication
 from roomful.rooms.recovery import Gap
+from roomful.session.catch_up import give_out
 from roomful.session.options import LimitOptions
 from tests.event_source import Event
 from tests.session.conftest import MakeWorld
@@ -52,7 +54,6 @@ async def test_it_begins_with_what_it_is(world: World) -> None:
         }
     }
     assert event.last_event_id == f"{head.epoch}:0,-"
-    assert 1000 <= source.parser.retry_ms <= 3000
     source.cut()
 
 
@@ -252,7 +253,75 @@ async def test_a_log_that_cannot_be_read_sends_it_away_with_its_position(world: 
     source.cut()
 
 
+async def test_an_unsubscribe_that_means_come_again_is_a_gap(world: World) -> None:
+    source = Source(world, ["news"], world.token("ann"))
+    source.connect()
+    await world.settle()
+    source.pump()
+    world.node.on_order(UnsubscribeOrder("ann", "news", code=2500, reason="insufficient state"))
+    await world.publish("news", b"1")
+    await world.settle()
+    assert [event.type for event in source.pump()] == ["gap", "message"]
+    source.cut()
+
+
+async def test_another_life_of_the_log_that_begins_while_it_is_read(make_world: MakeWorld) -> None:
+    world = await make_world()
+    source = Source(world, ["log:1"])
+    session = source.connect()
+    await numbers(world, "log:1", 1, 3)
+    await world.settle()
+    source.pump()
+    world.engine.quick = False
+    session.subscriptions["log:1"].fall_behind()
+    await world.settle()
+    world.engine.let(name="history")  # has read the old log; its answer is on its way
+    await world.settle()
+    world.memory.broker.streams = MemoryEngine(clock=world.clock).broker.streams
+    world.node.hub.broadcast("log:1", Publication(b"1", 1), "another")
+    await world.engine.rush()
+    await world.settle()
+    head = await world.head("log:1")
+    (gap,) = source.pump()
+    assert (gap.data["reason"], gap.data["to"]) == ("epoch", {"epoch": head.epoch, "offset": head.offset})
+    source.cut()
+
+
 # Slow readers
+
+
+async def test_joins_that_had_no_room_are_one_gap(make_world: MakeWorld) -> None:
+    world = await make_world(limits=SMALL)
+    source = Source(world, ["room:1"])
+    source.connect()
+    await world.settle()
+    source.pump()
+    assert source.transport is not None
+    source.transport.paused = True
+    for number in range(20):
+        world.node.on_join("room:1", ClientInfo("bob", f"c{number}"))
+    source.transport.resume()
+    await world.settle(50)
+    await numbers(world, "room:1", 1, 20)
+    await world.settle(50)
+    gaps = [event.data for event in source.pump() if event.type == "gap"]
+    epoch = (await world.head("room:1")).epoch
+    place = {"epoch": epoch, "offset": 0}
+    assert gaps == [{"channel": "room:1", "from": place, "to": place, "reason": "deaf"}]
+    source.cut()
+
+
+async def test_what_of_a_page_has_no_room_is_read_again(make_world: MakeWorld) -> None:
+    world = await make_world(limits=SMALL)
+    source = Source(world, ["log:1"])
+    session = source.connect()
+    await world.settle()
+    assert source.transport is not None
+    source.transport.paused = True
+    publications = [Publication(b'"%s"' % (b"x" * 200), offset) for offset in range(1, 6)]
+    assert not give_out(session, session.subscriptions["log:1"], publications)
+    assert session.subscriptions["log:1"].offset == len(texts(source.pump())) + session.outbox.bytes // 250
+    source.cut()
 
 
 async def test_a_slow_reader_costs_its_outbox_and_reads_on_from_the_log(make_world: MakeWorld) -> None:
@@ -440,7 +509,6 @@ async def test_draining_sends_everybody_away_also_who_just_comes(make_world: Mak
         last = source.pump()[-1]
         assert (last.type, last.data) == ("drain", {"code": 3001, "reason": "shutdown"})
         assert source.started
-        assert source.parser.retry_ms >= 1000
 
 
 async def _until(true: Callable[[], bool]) -> None:

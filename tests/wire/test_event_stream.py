@@ -12,8 +12,8 @@ from roomful.model.errors import Unencodable, WireError
 from roomful.model.publication import Position, Publication
 from roomful.model.reply import PublishResult
 from roomful.model.stream import Joined, Missing
-from roomful.wire.event_stream import EVENTS, EVENTS_MANY
-from tests.event_source import read
+from roomful.wire.event_stream import EVENTS, EVENTS_MANY, retry
+from tests.event_source import Parser, read
 from tests.wire.words import ANY_PAYLOADS, JSON_PAYLOADS
 
 ANN = ClientInfo("ann", "c1", b'{"name":"Ann"}')
@@ -53,14 +53,14 @@ def test_spelling(push: p.Push, frame: bytes) -> None:
 
 def test_the_first_event() -> None:
     channels = {"a": Joined(Position("k2", 3), True), "b": Joined(data=b'{"topic":1}')}
-    frame = EVENTS.subscribed(channels, [Position("k2", 3), None], 2500)
+    frame = EVENTS.subscribed(channels, [Position("k2", 3), None])
     assert frame == (
-        b"retry: 2500\nevent: subscribed\n"
+        b"event: subscribed\n"
         b'data: {"channels":{"a":{"recovered":true,"epoch":"k2","offset":3},'
         b'"b":{"recovered":false,"data":{"topic":1}}}}\n'
         b"id: k2:3,-\n\n"
     )
-    assert EVENTS_MANY.subscribed(channels, [Position("k2", 3), None], 2500) == frame
+    assert EVENTS_MANY.subscribed(channels, [Position("k2", 3), None]) == frame
 
 
 def test_gaps() -> None:
@@ -120,10 +120,14 @@ def test_what_is_no_json_is_no_event(data: bytes) -> None:
     ],
 )
 def test_how_a_stream_ends(code: int, name: str) -> None:
-    assert EVENTS.ended(code, "x", 900) == b'retry: 900\nevent: %s\ndata: {"code":%d,"reason":"x"}\n\n' % (
-        name.encode(),
-        code,
-    )
+    frame = b'event: %s\ndata: {"code":%d,"reason":"x"}\n\n' % (name.encode(), code)
+    assert EVENTS.push(p.DisconnectPush(code, "x")) == EVENTS_MANY.push(p.DisconnectPush(code, "x")) == frame
+
+
+def test_when_to_come_back() -> None:
+    parser = Parser()
+    assert parser.feed(retry(1500)) == []
+    assert parser.retry_ms == 1500
 
 
 def test_a_client_says_nothing() -> None:

@@ -9,6 +9,9 @@ import msgspec
 from roomful.model.errors import BadRequest
 from roomful.model.publication import Position
 
+CHANNELS_MAX = 32
+"""Of one stream or poll: each event carries the positions of them all."""
+
 EVENT_TAG = "event"
 """The tag that names the event of a publication on `/events`."""
 

@@ -117,6 +117,21 @@ def with_bases(publications: Iterable[Publication]) -> list[DeltaPublication]:
     return words
 
 
+def behind(gap: Gap, page: Page) -> tuple[Position, list[Publication]]:
+    """Where to go on when `recover` has found a gap, and what of the page lies behind that place.
+
+    Trimmed: the newest ones, back to the last hole between them. In another life of the log it is the head: what it
+    holds may be what the client has seen in the life before.
+    """
+    if gap is not Gap.TRIMMED:
+        return page.head, []
+    start = len(page.publications) - 1
+    while start and page.publications[start - 1].offset == page.publications[start].offset - 1:
+        start -= 1
+    rest = page.publications[start:]
+    return Position(page.head.epoch, rest[0].offset - 1), rest
+
+
 def merge(since: Position, page: Page, live: Iterable[tuple[Publication, str]]) -> Merged | Gap:
     """The page after `since`, then what arrived live meanwhile; a Gap when there is a hole or another epoch.
 

@@ -54,16 +54,12 @@ class StreamDialect(Dialect, Protocol):
     positions: in the order of the sorted channels, None for one that has none. All of these raise Unencodable.
     """
 
-    def subscribed(self, channels: Mapping[str, Joined], positions: Iterable[Position | None], retry_ms: int) -> bytes:
-        """The first frame. channels: sorted. positions: before anything that follows. retry_ms: before coming back."""
+    def subscribed(self, channels: Mapping[str, Joined], positions: Iterable[Position | None]) -> bytes:
+        """The first frame. channels: sorted. positions: before anything that follows."""
         ...
 
     def missing(self, missing: Missing, positions: Iterable[Position | None]) -> bytes:
         """A frame. positions: behind the gap."""
-        ...
-
-    def ended(self, code: int, reason: str, retry_ms: int) -> bytes:
-        """The last frame."""
         ...
 
     def stamped(self, frame: bytes, positions: Iterable[Position | None]) -> bytes:

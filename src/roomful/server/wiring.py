@@ -30,6 +30,7 @@ from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
 from roomful.session.refresh import on_expiry
 from roomful.session.session import Context, Session
+from roomful.transports.events import events_route
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.stream import StreamRoute, Streams
 from roomful.wire.dialect import SUBPROTOCOLS, choose
@@ -112,7 +113,7 @@ def wire(
         trusted_proxies=config.server.trusted_proxies,
         loopback_origins=dev,
     )
-    streams = Streams(more_streams, transport_options, node.wheel)
+    streams = Streams((events_route(context), *more_streams), transport_options, node.wheel)
     return Live(config, node, context, ApiKeys(config.api), (rooms, *more_routes), transport_options, streams)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -75,6 +75,20 @@ async def admit(session: Session, command: c.Connect) -> tuple[Credentials, byte
     if credentials.expires_at is not None and credentials.expires_at <= session.context.node.wall_clock():
         raise Expired
     return credentials, data
+
+
+async def admit_to(session: Session, token: str, channels: Iterable[str]) -> dict[str, Grant]:
+    """Lets in a client whose one request names its channels: those of its token or hook, and those it may subscribe to.
+
+    Raises what `admit` and `authorize` raise.
+    """
+    credentials, _ = await admit(session, c.Connect(token=token))
+    grants = {}
+    for channel in channels:
+        options = session.context.node.namespaces.of(channel)
+        granted = credentials.subs.get(channel)
+        grants[channel] = granted or await authorize(session, channel, options, "", b"")
+    return grants
 
 
 async def _identify(session: Session, command: c.Connect, known: Credentials | None) -> tuple[Credentials, bytes]:

@@ -9,31 +9,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from roomful.model import command as c
-from roomful.model.disconnects import DISCONNECTS
+import msgspec
+
+from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES
 from roomful.model.errors import LimitExceeded, Unencodable
 from roomful.model.publication import Page, Position, Publication
-from roomful.model.stream import Joined, Missing
+from roomful.model.push import DisconnectPush
+from roomful.model.stream import CHANNELS_MAX, Joined, Missing
 from roomful.node.flusher import Flusher
 from roomful.node.stats import Stats
-from roomful.rooms.recovery import Gap
+from roomful.rooms.recovery import Gap, behind
 from roomful.seams.dialect import StreamDialect
 from roomful.seams.transport import Request, Transport
 from roomful.session.catch_up import give_out
-from roomful.session.connect import admit, enter_all
+from roomful.session.connect import admit_to, enter_all
 from roomful.session.outbox import Outbox
 from roomful.session.recover import Entry
 from roomful.session.session import Context, Session, State
-from roomful.session.subscribe import authorize, begin, watch
+from roomful.session.subscribe import begin, wanting, watch
 from roomful.session.subscription import BEHIND, Subscription
 
 log = logging.getLogger("roomful.session")
-
-CHANNELS_MAX = 32
-"""Of one stream: each of its events carries the positions of them all."""
-
-RETRY_MIN_MS, RETRY_SPREAD_MS = 1_000, 2_000
-"""How long a client waits before it comes back; spread, because many may be cut at once."""
 
 UNKNOWN = 2**63
 """As the newest offset that was heard of: the log has to be read once more, whatever a reading under way says."""
@@ -76,12 +72,8 @@ class EventStream(Session):
         limits, node = self.context.limits, self.context.node
         if len(self._since) > min(CHANNELS_MAX, limits.channels_max):
             raise LimitExceeded(f"a stream has at most {CHANNELS_MAX} channels")
-        credentials, _ = await admit(self, c.Connect(token=token))
-        grants = {}
-        for channel in self._since:
-            granted = credentials.subs.get(channel)
-            grants[channel] = granted or await authorize(self, channel, node.namespaces.of(channel), "", b"")
-        wanted = {channel: _wanted(position) for channel, position in self._since.items()}
+        grants = await admit_to(self, token, self._since)
+        wanted = {channel: wanting(position) for channel, position in self._since.items()}
         entries = await enter_all(self, wanted, grants, server_side=False)
         node.directory.add(self)
         self._open(entries)
@@ -95,14 +87,16 @@ class EventStream(Session):
         for entry in entries:
             subscription, result = entry.subscription, entry.result
             begins_at = entry.position
-            if result.was_recovering:
+            if entry.gap is not None:
                 begins_at = self._since[subscription.channel] or begins_at
+            elif result.recovered:
+                begins_at = Position(result.epoch, result.offset)
             subscription.epoch, subscription.offset = begins_at.epoch, begins_at.offset
             told = begins_at if result.positioned else None
             joined[subscription.channel] = Joined(told, result.recovered, result.data)
         self._start()
         try:
-            self.outbox.force(self._dialect.subscribed(joined, self.positions, self._retry_ms()))
+            self.outbox.force(self._dialect.subscribed(joined, self.positions))
         except Unencodable:
             self.end_inappropriate()
             return
@@ -112,16 +106,16 @@ class EventStream(Session):
     def _given_out(self, entry: Entry) -> Entry:
         """Queues what the log had, as far as there is room; how the subscription is to begin then."""
         subscription, publications = entry.subscription, entry.missed
-        if self.closed or not (entry.result.was_recovering):
-            return entry
         reached, complete = entry.position, entry.complete
         if entry.gap is not None and entry.page is not None:
             publications = self._tell_missing(subscription, entry.gap, entry.page)
             reached = Position(subscription.epoch, publications[-1].offset if publications else subscription.offset)
             complete = reached.offset >= entry.page.head.offset
+        elif not publications:
+            return entry
         if not give_out(self, subscription, publications):
-            return Entry(subscription, entry.result, subscription.position, complete=False)
-        return Entry(subscription, entry.result, reached, complete)
+            reached, complete = subscription.position, False
+        return msgspec.structs.replace(entry, position=reached, complete=complete)
 
     # Its holes
 
@@ -141,11 +135,9 @@ class EventStream(Session):
 
     def _tell_missing(self, subscription: Subscription, gap: Gap, page: Page) -> list[Publication]:
         """The event `gap`, and the position moves behind it; what the log has from there on."""
-        since, to, rest = subscription.position, page.head, list[Publication]()
-        if gap is Gap.TRIMMED:
-            rest = _unbroken(page.publications)
-            to = Position(page.head.epoch, rest[0].offset - 1)
-        elif gap is Gap.EPOCH:
+        since = subscription.position
+        to, rest = behind(gap, page)
+        if gap is Gap.EPOCH:
             subscription.seen = 0  # that was another life of the log
         subscription.epoch, subscription.offset = to.epoch, to.offset
         self._tell(Missing(subscription.channel, since, to, gap))
@@ -159,6 +151,9 @@ class EventStream(Session):
     # Its end
 
     def drop(self, subscription: Subscription, code: int, reason: str) -> None:
+        if (code, reason) == UNSUBSCRIBES["insufficient_state"]:
+            self.lose(subscription, Gap.DEAF)  # as it was asked for while the subscription was just beginning
+            return
         super().drop(subscription, code, reason)
         if not self.subscriptions:
             self.end(code, reason)
@@ -168,11 +163,8 @@ class EventStream(Session):
             return
         if self.state is State.OPENED:
             self._start()  # an EventSource takes every other answer but 200 for the last word
-        self.outbox.force(self._dialect.ended(code, reason, self._retry_ms()))
+        self.outbox.force(self.dialect.push(DisconnectPush(code, reason)))
         super().end(code, reason)
-
-    def _retry_ms(self) -> int:
-        return RETRY_MIN_MS + int(self.context.random() * RETRY_SPREAD_MS)
 
 
 class StampedOutbox(Outbox):
@@ -194,28 +186,5 @@ class StampedOutbox(Outbox):
         return super().put(self._stream_dialect.stamped(frame, self._stream.positions))
 
 
-def _wanted(position: Position | None) -> c.Subscribe:
-    """Whatever the namespace allows to those who ask for it."""
-    asked = c.Subscribe(positioned=True, recoverable=True, join_leave=True)
-    if position is None:
-        return asked
-    return c.Subscribe(
-        positioned=True,
-        recoverable=True,
-        join_leave=True,
-        recover=True,
-        epoch=position.epoch,
-        offset=position.offset,
-    )
-
-
 def _position(subscription: Subscription) -> Position | None:
     return subscription.position if subscription.traits.recoverable else None
-
-
-def _unbroken(publications: list[Publication]) -> list[Publication]:
-    """The newest ones, back to the last hole between them."""
-    start = len(publications) - 1
-    while start and publications[start - 1].offset == publications[start].offset - 1:
-        start -= 1
-    return publications[start:]

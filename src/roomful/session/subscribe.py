@@ -11,6 +11,8 @@ import math
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from roomful.model import command as c
 from roomful.model.channel import ChannelOptions, Right, allowed_users, is_private
 from roomful.model.client import Grant, Override
@@ -25,6 +27,7 @@ from roomful.model.errors import (
     TokenExpired,
 )
 from roomful.model.event import SubscribeEvent, SubscribeReply
+from roomful.model.publication import Position
 from roomful.model.reply import SubscribeResult, UnsubscribeResult
 from roomful.model.tags_filter import FilterNode
 from roomful.node.hub import Manner
@@ -194,6 +197,23 @@ async def enter(
         await withdraw(session, subscription)
         raise
     return entry
+
+
+def wanting(since: Position | None) -> c.Subscribe:
+    """A subscribe, but for its channel, of a client over plain HTTP: whatever the namespace has for those who ask."""
+    asked = c.Subscribe(positioned=True, recoverable=True, join_leave=True)
+    if since is None:
+        return asked
+    return msgspec.structs.replace(asked, recover=True, epoch=since.epoch, offset=since.offset)
+
+
+async def look(
+    session: Session, wanted: c.Subscribe, options: ChannelOptions, grant: Grant, *, max_bytes: int
+) -> Entry:
+    """What `enter` would find in the log, without entering: nobody hears of it, and nothing has to be undone."""
+    traits = _traits(session, wanted, options, grant, server_side=False)
+    subscription = Subscription(session, session.outbox, wanted.channel, traits)
+    return await entry_of(session, subscription, SubscribeResult(data=grant.data), wanted, max_bytes)
 
 
 async def withdraw(session: Session, subscription: Subscription) -> None:

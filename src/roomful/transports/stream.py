@@ -99,6 +99,11 @@ class Stream(ABC):
 
     # What an endpoint and its receiver call
 
+    @property
+    def draining(self) -> bool:
+        """The server is about to stop."""
+        return self._streams.draining
+
     def start(self, content_type: str, *, first: bytes = b"", heartbeat: bytes = b"") -> None:
         """Status 200, headers and `first`, at once."""
         if self.started or not self._open:

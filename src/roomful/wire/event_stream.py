@@ -34,6 +34,8 @@ class ServerSentEvents:
 
     binary = False
     json = True
+    joinable = True
+    unidirectional = True
 
     def __init__(self, *, ids: bool) -> None:
         self.name = "events" if ids else "events-many"
@@ -58,18 +60,17 @@ class ServerSentEvents:
                 return self._event("leave", {"channel": channel, "info": client_info(info)})
             case p.UnsubscribePush(channel, code, reason):
                 return self._event("expired", {"channel": channel, "code": code, "reason": reason})
+            case p.DisconnectPush(code, reason):
+                return self._event(_ending(code), {"code": code, "reason": reason})
             case _:
                 return b":\n\n"
 
-    def subscribed(self, channels: Mapping[str, Joined], positions: Iterable[Position | None], retry_ms: int) -> bytes:
+    def subscribed(self, channels: Mapping[str, Joined], positions: Iterable[Position | None]) -> bytes:
         data = {"channels": {channel: _joined(joined) for channel, joined in channels.items()}}
-        return b"retry: %d\n%s" % (retry_ms, self.stamped(self._event("subscribed", data), positions))
+        return self.stamped(self._event("subscribed", data), positions)
 
     def missing(self, missing: Missing, positions: Iterable[Position | None]) -> bytes:
         return self.stamped(self._event("gap", missing_fields(missing)), positions)
-
-    def ended(self, code: int, reason: str, retry_ms: int) -> bytes:
-        return b"retry: %d\n%s" % (retry_ms, self._event(_ending(code), {"code": code, "reason": reason}))
 
     def stamped(self, frame: bytes, positions: Iterable[Position | None]) -> bytes:
         return b"%sid: %s\n\n" % (frame[:-1], spell(positions).encode())
@@ -86,6 +87,11 @@ class ServerSentEvents:
         if position is not None and self._ids:
             lines += b"id: %s\n" % spell((position,)).encode()
         return b"%sdata: %s\n\n" % (lines, json_text(fields))
+
+
+def retry(retry_ms: int) -> bytes:
+    """The first bytes of a stream: how long its client is to wait before it comes back."""
+    return b"retry: %d\n\n" % retry_ms
 
 
 def _ending(code: int) -> str:

@@ -1,0 +1,82 @@
+"""`GET /events`: an event stream for a native EventSource, or for whatever reads lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from functools import partial
+
+import msgspec
+
+from roomful.model.disconnects import DISCONNECTS, Disconnect
+from roomful.model.errors import BadRequest, RoomfulError
+from roomful.model.order import SubscribeOrder
+from roomful.node import eager
+from roomful.seams.transport import Receiver, Request
+from roomful.session.event_stream import EventStream
+from roomful.session.session import Context, Session
+from roomful.transports.credentials import token_of
+from roomful.transports.following import parameters, positions
+from roomful.transports.http_errors import refused
+from roomful.transports.negotiate import Refused
+from roomful.transports.stream import Stream, StreamRoute
+from roomful.wire.event_stream import EVENTS, EVENTS_MANY, retry
+
+log = logging.getLogger("roomful.transports")
+
+PATH = "/events"
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+RETRY_MIN_MS, RETRY_SPREAD_MS = 1_000, 2_000
+"""How long a client waits before it comes back; spread, because many may be sent away at once."""
+
+
+def events_route(context: Context) -> StreamRoute:
+    """The route; its sessions have no pings (the stream has its heartbeat) and no time to refresh a token."""
+    options = msgspec.structs.replace(context.options, ping_s=0.0, expired_grace_s=0.0)
+    orders = {**context.orders, SubscribeOrder: _keep_channels}
+    of_streams = dataclasses.replace(context, options=options, orders=orders)
+    return StreamRoute(PATH, partial(_open, of_streams), kind="events", opens_while_draining=True)
+
+
+def _open(context: Context, stream: Stream, request: Request) -> Receiver | Refused:
+    try:
+        asked = parameters(request)
+        known = request.headers.get("last-event-id") or asked.get("lastEventId", [""])[-1]
+        since = positions(asked.get("channel", []), known)
+    except BadRequest as error:
+        return refused(error)
+    dialect = EVENTS if len(since) == 1 else EVENTS_MANY
+    retry_ms = RETRY_MIN_MS + int(context.random() * RETRY_SPREAD_MS)
+    start = partial(stream.start, CONTENT_TYPE, first=retry(retry_ms), heartbeat=dialect.ping())
+    session = EventStream(context, stream, dialect, request, since, start)
+    if stream.draining:
+        session.end(*DISCONNECTS["shutdown"])
+    else:
+        eager.start(_follow(session, stream, token_of(request)))
+    return session
+
+
+async def _follow(session: EventStream, stream: Stream, token: str) -> None:
+    """An EventSource never comes back after another status than 200: that is for what must not be tried again."""
+    try:
+        await session.follow(token)
+    except RoomfulError as error:
+        if error.temporary:
+            session.end(*DISCONNECTS["too_many_requests" if error.code == 111 else "internal"])
+        else:
+            stream.refuse(refused(error))
+    except Disconnect as ending:
+        if ending.reconnect:
+            session.end(ending.code, ending.reason)
+        else:
+            stream.refuse(refused(ending))
+    except Exception:
+        log.exception("client %s could not be served", session.client)
+        session.end(*DISCONNECTS["internal"])
+
+
+async def _keep_channels(session: Session, order: SubscribeOrder) -> None:
+    log.info(
+        "client %s is an event stream, whose channels are those of its request: no %r", session.client, order.channel
+    )
