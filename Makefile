@@ -31,6 +31,7 @@ lint: setup .venv/dev.stamp ## ruff, mypy --strict, tsc
 	.venv/bin/ruff format --check
 	.venv/bin/mypy --strict
 	node_modules/.bin/tsc --project web
+	node_modules/.bin/tsc --project js/crdt
 
 lock: .venv/dev.stamp ## renew the lock files to the newest versions that pyproject.toml and package.json allow
 	scripts/lock

@@ -16,7 +16,9 @@ A step on an object that an earlier error left unmade does nothing. Indices into
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import reduce
+from itertools import islice
 from operator import and_
 from typing import Any, TypeAlias
 
@@ -36,6 +38,7 @@ from roomful.crdt import (
     to_msgpack,
 )
 from roomful.crdt.value import freeze, written
+from tests.wire.fuzz import MUTANTS, mutants
 
 Step: TypeAlias = list[Any]
 
@@ -207,12 +210,18 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, start: int = 1) -> list[
 
 
 SECONDS = float(os.environ.get("ROOMFUL_FUZZ_SECONDS", "0"))
-"""About how long the tests of this folder look for surprises, when their usual few examples are too few."""
+"""About how long the tests of this folder look for surprises together, when their usual few examples are too few. A
+long run needs a longer limit for each: `ROOMFUL_FUZZ_SECONDS=600 pytest -o timeout=900 tests/crdt`."""
 
 
 def examples(usual: int, **options: Any) -> settings:
     """How many examples a property gets: a few, or in proportion to ROOMFUL_FUZZ_SECONDS, which all of them share."""
     return settings(max_examples=usual * max(1, round(SECONDS / 15)), deadline=None, **options)
+
+
+def broken(seeds: list[bytes]) -> Iterator[bytes]:
+    """Mutants of encoded states."""
+    return islice(mutants(seeds), MUTANTS + round(100 * SECONDS))
 
 
 def shown(state: Replicated) -> Any:
