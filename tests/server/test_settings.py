@@ -169,8 +169,8 @@ def test_relative_paths_lie_under_the_data_directory(directory: Path) -> None:
             'namespaces.chat.allow_subscribe_for_client: unknown key; here it is `namespaces.*.subscribe`: `"user"`',
         ),
         (
-            "[namespaces.chat]\nauto_cache_recover = true",
-            "namespaces.chat.auto_cache_recover: unknown key; not available",
+            "[namespaces.chat]\nclient_publish_debounce_interval = 1",
+            "namespaces.chat.client_publish_debounce_interval: unknown key; not available",
         ),
         ('[api]\nhmac_secret = "x"', "api.hmac_secret: unknown key; did you mean tokens.hmac_secret?"),
         ("[api]\nzzz = 1", "api.zzz: unknown key; known are keys, key_files, body_max_bytes, body_timeout_s"),
