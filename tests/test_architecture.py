@@ -48,6 +48,7 @@ NEVER_IN_PURE = {"asyncio", "logging", "random", "secrets", "time"}
 DOORS: dict[str, set[str]] = {
     "asyncpg": {"stores/postgres.py"},
     "cryptography": {"auth/jwks.py"},
+    "httpx": {"server/webhooks.py"},
     "google": {"wire/centrifuge_protobuf.py"},
     "hiredis": {"engines/redis_wire.py"},
     "jwt": {"auth/tokens.py"},

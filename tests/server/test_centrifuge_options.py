@@ -7,6 +7,7 @@ import pytest
 from roomful.model.channel import ChannelOptions
 from roomful.server.centrifuge_options import CLIENT_OPTIONS, LIMITS, NAMESPACE_OPTIONS, Ours, counterpart
 from roomful.server.config import Config
+from roomful.server.webhook_options import WebhookOptions
 
 RIGHTS = [
     f"allow_{what}_for_{who}"
@@ -45,7 +46,8 @@ def test_what_it_is_called_here_exists(name: str) -> None:
     ours = counterpart(name) or LIMITS[name]
     for key in ours.keys:
         table, _, option = key.rpartition(".")
-        options = ChannelOptions if table == "namespaces.*" else type(getattr(Config(), table))
+        named = {"namespaces.*": ChannelOptions, "webhooks.*": WebhookOptions}
+        options = named.get(table) or type(getattr(Config(), table))
         assert option in options.__struct_fields__
 
 

@@ -11,6 +11,7 @@ from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions, Right
 from roomful.server.config import ApiOptions, Config, without_password
 from roomful.server.config_check import check
+from roomful.server.webhook_options import WebhookOptions
 from roomful.session.options import ConnectionOptions, LimitOptions
 
 SECRET = "swordfish-swordfish-swordfish-42"
@@ -19,6 +20,7 @@ FULL = Config(
     tokens=TokenOptions(hmac_secret=SECRET, hmac_previous_secret=f"old {SECRET}"),
     api=ApiOptions(keys=(SECRET, f"other {SECRET}")),
     engine=EngineOptions(url=f"redis://:{SECRET}@127.0.0.1:6379/0"),
+    webhooks={"users": WebhookOptions(url=f"https://ann:{SECRET}@example.com/")},
     namespaces={"chat": ChannelOptions(presence=True, publish=Right.SUBSCRIBER)},
 )
 

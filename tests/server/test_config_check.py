@@ -14,6 +14,7 @@ from roomful.model.channel import ChannelOptions
 from roomful.model.errors import ConfigError
 from roomful.server.config import ApiOptions, Config, ServerOptions
 from roomful.server.config_check import ABOVE_ZERO, check, dev_problems, is_loopback, problems, warnings
+from roomful.server.webhook_options import WebhookOptions
 from roomful.session.options import ConnectionOptions, LimitOptions
 
 HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl_s": 60}
@@ -158,6 +159,59 @@ def test_the_personal_channel_needs_its_namespace(name: str) -> None:
 )
 def test_tokens(options: dict[str, Any], keys: set[str]) -> None:
     assert found(Config(tokens=TokenOptions(**options))) == {f"tokens.{key}" for key in keys}
+
+
+HOOK: dict[str, Any] = {"url": "http://127.0.0.1:3000/", "events": ("connect",)}
+SIGNED = {"secrets": ("whsec_" + "A" * 32,)}
+
+
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        (HOOK, set()),
+        ({}, {"url", "events"}),
+        (HOOK | {"url": "users.example.com"}, {"url"}),
+        (HOOK | {"url": "ftp://users.example.com"}, {"url"}),
+        (HOOK | {"events": ("connect", "rpc", "connect")}, {"events"}),
+        (HOOK | {"channel": "chat:*"}, {"channel"}),
+        (HOOK | {"channel": "chat:*", "events": ("connect", "publish")}, set()),
+        (HOOK | {"method": "math.*"}, {"method"}),
+        (HOOK | {"method": "math.*", "events": ("rpc",)}, set()),
+        (HOOK | SIGNED, set()),
+        (HOOK | {"secrets": ("secret",)}, {"secrets"}),
+        (HOOK | {"secrets": ("whsec_!",)}, {"secrets"}),
+        (HOOK | {"forward_headers": ("Cookie", "X-Tenant", "authorization")}, set()),
+        (HOOK | {"forward_headers": ("cookie: x",)}, {"forward_headers"}),
+        *((HOOK | {"forward_headers": (name,)}, {"forward_headers"}) for name in ("", "Host", "Content-Length", "TE")),
+        *((HOOK | {"forward_headers": (name,)}, {"forward_headers"}) for name in ("Webhook-Id", "Roomful-Event")),
+        (HOOK | {"timeout_s": 0.0}, {"timeout_s"}),
+        (HOOK | {"timeout_s": -1.0}, {"timeout_s"}),
+        (HOOK | {"timeout_s": 10.0}, {"timeout_s"}),
+        (HOOK | {"connections_max": 0}, {"connections_max"}),
+        (HOOK | {"retries": 0}, set()),
+        (HOOK | {"retries": 6}, {"retries"}),
+    ],
+    ids=str,
+)
+def test_a_webhook(options: dict[str, Any], keys: set[str]) -> None:
+    assert found(Config(webhooks={"users": WebhookOptions(**options)})) == {f"webhooks.users.{key}" for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (HOOK, None),
+        (HOOK | {"url": "https://users.example.com/"}, "no secrets"),
+        (HOOK | {"url": "https://users.example.com/"} | SIGNED, None),
+        (HOOK | {"url": "http://users.example.com/"} | SIGNED, "plain http"),
+        (HOOK | {"secrets": ("whsec_AAAA",)}, "shorter than 24"),
+    ],
+    ids=str,
+)
+def test_a_webhook_that_is_weak(options: dict[str, Any], word: str | None) -> None:
+    config = Config(webhooks={"users": WebhookOptions(**options)}, namespaces={"chat": ChannelOptions()})
+    told = warnings(config)  # and no word about nobody being able to connect: the service decides
+    assert (len(told), word is None or word in told[0]) == (0 if word is None else 1, True)
 
 
 def test_an_empty_api_key_would_open_the_api() -> None:

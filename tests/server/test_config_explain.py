@@ -10,6 +10,7 @@ from roomful.auth.options import TokenOptions
 from roomful.model.channel import ChannelOptions, Right
 from roomful.server.config import ApiOptions, Config, ServerOptions
 from roomful.server.config_explain import address, explain
+from roomful.server.webhook_options import WebhookOptions
 from tests.server.test_config import FULL, SECRET
 
 
@@ -66,6 +67,32 @@ def test_nothing_configured_is_explained_with_warnings() -> None:
     assert "No namespaces, so no channels." in text
     assert "no key, so none is accepted" in text
     assert text.count("Warning: ") == 2
+
+
+def test_webhooks_and_key_files_are_said() -> None:
+    users = WebhookOptions(
+        url="https://ann:hunter2@example.com/hooks",
+        events=("connect", "publish", "rpc"),
+        channel="chat:*",
+        secrets=("whsec_" + "A" * 32,),
+        forward_headers=("Cookie",),
+    )
+    plain = WebhookOptions(url="http://127.0.0.1:3000/", events=("rpc",), method="math.*", retries=0)
+    config = Config(webhooks={"users": users, "plain": plain}, api=ApiOptions(keys=("k",), key_files=("/run/keys",)))
+    text = explain(config)
+    assert "API          1 key and those in /run/keys" in text
+    assert text.split("\n\n")[1:3] == [
+        "[webhooks.plain] http://127.0.0.1:3000/\n"
+        "  decides      rpc (math.*)\n"
+        "  is told      no headers of the client's request\n"
+        "  signed       no\n"
+        "  waits        5 s",
+        "[webhooks.users] https://***@example.com/hooks\n"
+        "  decides      connect, publish (chat:*), rpc\n"
+        "  is told      cookie of the client's request\n"
+        "  signed       with 1 secret\n"
+        "  waits        5 s, 2 tries at most; publish and rpc once",
+    ]
 
 
 def test_no_secret_is_shown() -> None:

@@ -146,6 +146,7 @@ def test_relative_paths_lie_under_the_data_directory(directory: Path) -> None:
     assert (server.uds, server.tls_cert) == (str(directory / "roomful-data/a.sock"), "/etc/c.pem")
     assert read(text, {"ROOMFUL_DATA": "/srv"}).server.tls_key == "/srv/k.pem"
     assert read(text, {"ROOMFUL_DATA": "/srv"}, data=Path("/var")).server.tls_key == "/var/k.pem"
+    assert read('[api]\nkey_files = ["a", "/b"]').api.key_files == (str(directory / "roomful-data/a"), "/b")
     assert complaints('[tokens]\npublic_key = "key.pem"', data=Path("/nowhere")) == [
         "roomful.toml: tokens.public_key: /nowhere/key.pem: No such file or directory"
     ]

@@ -15,7 +15,7 @@ from roomful.auth.options import TokenOptions
 from roomful.model.channel import ChannelOptions
 from roomful.model.disconnects import Disconnect
 from roomful.model.errors import ApplicationError, Forbidden, InternalError, TooManyRequests
-from roomful.model.event import ConnectEvent, ConnectReply, SubscribeEvent, SubscribeReply, SubscriptionOptions
+from roomful.model.event import ConnectEvent, ConnectReply, SubscribeEvent, SubscribeReply, SubscriptionOptions, Via
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.testing.client import Client, Closed, CommandError
 from tests.session.conftest import MakeWorld
@@ -67,7 +67,7 @@ async def test_what_the_hook_is_told(world: World) -> None:
 
     client = world.open(headers={"user-agent": "test"})
     token = world.token("ann", role="host")
-    await client.connect(token=token, data={"x": 1}, name="js", version="1.2", headers={"X-A": "b"})
+    await client.connect(token=token, data={"x": 1}, name="js", version="1.2", headers={"X-A": "b"}, subs={"news": {}})
     (event,) = events
     assert event.token_claims["role"] == "host"
     assert event == ConnectEvent(
@@ -81,6 +81,8 @@ async def test_what_the_hook_is_told(world: World) -> None:
         client_headers={"X-A": "b"},
         address="192.0.2.1",
         transport="memory",
+        channels=["news"],
+        via=Via("memory", "json"),
     )
     assert session_of(client).request.headers == {}, "forgotten, once it is in"
 

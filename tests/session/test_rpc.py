@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from roomful.model.errors import ApplicationError, Forbidden, TooManyRequests
-from roomful.model.event import MessageEvent, RpcEvent, RpcReply
+from roomful.model.event import MessageEvent, RpcEvent, RpcReply, Via
 from roomful.testing.client import CommandError
 from tests.session.world import World
+
+VIA = Via("memory", "json")
 
 
 async def test_without_any_hook_there_is_no_rpc(world: World) -> None:
@@ -51,8 +53,8 @@ async def test_what_the_hook_replies(world: World, reply: RpcReply | None, resul
     assert await client.call(rpc={"method": "add", "data": [1, 2]}) == result
     assert await client.call(rpc={}) == result
     assert events == [
-        RpcEvent(client.id, "ann", "add", [1, 2], {}),
-        RpcEvent(client.id, "ann", "", None, {}),
+        RpcEvent(client.id, "ann", "add", [1, 2], {}, VIA),
+        RpcEvent(client.id, "ann", "", None, {}, VIA),
     ]
 
 

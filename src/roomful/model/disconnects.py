@@ -6,6 +6,9 @@ an unsubscribe from 2500 on makes them subscribe again. Source: Centrifuge proto
 
 from __future__ import annotations
 
+REASON_MAX_BYTES = 123
+"""What fits into the close frame of a WebSocket beside the code. Source: RFC 6455, section 5.5."""
+
 
 class Disconnect(Exception):
     """Ends a connection. A hook may raise it too, with a code of its own in 4000–4999.

@@ -16,11 +16,23 @@ import msgspec
 from roomful.model.client import Override
 
 
+class Via(msgspec.Struct, frozen=True):
+    """How a client is connected. transport: "websocket" …; protocol: "json" or "protobuf".
+
+    headers: of its HTTP request, those that webhooks forward; names in lower case. No others are kept.
+    """
+
+    transport: str = ""
+    protocol: str = "json"
+    headers: dict[str, str] = {}
+
+
 class ConnectEvent(msgspec.Struct, frozen=True):
     """A client wants in. user: as the token says, "" without one; token_claims: {} without one.
 
     headers: of the HTTP request, names in lower case. client_headers: what the client claims in the connect
-    command, never a proof of anything. address: the client's, "" on a Unix socket.
+    command, never a proof of anything. address: the client's, "" on a Unix socket. channels: those that the client
+    asks the server to subscribe it to.
     """
 
     client: str
@@ -33,6 +45,8 @@ class ConnectEvent(msgspec.Struct, frozen=True):
     client_headers: dict[str, str] = {}
     address: str = ""
     transport: str = ""
+    channels: list[str] = []
+    via: Via = Via()
 
 
 class SubscriptionOptions(msgspec.Struct, frozen=True):
@@ -69,6 +83,7 @@ class SubscribeEvent(msgspec.Struct, frozen=True):
     granted: bool = False
     token_claims: dict[str, Any] = {}
     meta: dict[str, Any] = {}
+    via: Via = Via()
 
 
 class SubscribeReply(msgspec.Struct, frozen=True):
@@ -88,6 +103,7 @@ class PublishEvent(msgspec.Struct, frozen=True):
     channel: str
     data: Any
     meta: dict[str, Any] = {}
+    via: Via = Via()
 
 
 class PublishReply(msgspec.Struct, frozen=True):
@@ -110,6 +126,7 @@ class RpcEvent(msgspec.Struct, frozen=True):
     method: str
     data: Any = None
     meta: dict[str, Any] = {}
+    via: Via = Via()
 
 
 class RpcReply(msgspec.Struct, frozen=True):
@@ -131,6 +148,7 @@ class RefreshEvent(msgspec.Struct, frozen=True):
     client: str
     user: str
     meta: dict[str, Any] = {}
+    via: Via = Via()
 
 
 class RefreshReply(msgspec.Struct, frozen=True):
@@ -147,6 +165,7 @@ class SubRefreshEvent(msgspec.Struct, frozen=True):
     user: str
     channel: str
     meta: dict[str, Any] = {}
+    via: Via = Via()
 
 
 class SubRefreshReply(msgspec.Struct, frozen=True):

@@ -100,6 +100,15 @@ class Hooks:
         known.append(Pattern(text, regex, hook, is_async))
         known.sort(key=lambda p: p.specificity)
 
+    def remove(self, hook: Hook) -> None:
+        """Forgets a hook that was added; nothing happens if it wasn't."""
+        for event, patterns in tuple(self._patterns.items()):
+            left = [pattern for pattern in patterns if pattern.hook is not hook]
+            if left:
+                self._patterns[event] = left
+            else:
+                del self._patterns[event]
+
     def has(self, event: type) -> bool:
         """Whether any hook listens to this event."""
         return event in self._patterns

@@ -168,6 +168,8 @@ class Roomful(Calls):
         self._forget_signals()
         self._draining = True
         await self.live.node.stop()
+        if self.live.webhooks is not None:
+            await self.live.webhooks.close()
         self._live = None
         self._started = None
 

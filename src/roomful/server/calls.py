@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from roomful.model.client import ClientInfo, Grant, Override
-from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES
+from roomful.model.disconnects import DISCONNECTS, REASON_MAX_BYTES, UNSUBSCRIBES
 from roomful.model.errors import BadRequest, MethodNotFound, RoomfulError, UnrecoverablePosition
 from roomful.model.event import RpcReply, ServerRpcEvent
 from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
@@ -23,9 +23,6 @@ from roomful.server.wiring import Live
 from roomful.session.payload import check_payload, to_client
 
 AS_CONFIGURED = Override()
-
-REASON_MAX_BYTES = 123
-"""What fits into the close frame of a WebSocket beside the code. Source: RFC 6455, section 5.5."""
 
 
 class Broadcasted(msgspec.Struct, frozen=True):

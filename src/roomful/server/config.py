@@ -11,6 +11,7 @@ from roomful.auth.options import TokenOptions
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
 from roomful.rooms.tags_filter import FilterLimits
+from roomful.server.webhook_options import WebhookOptions
 from roomful.session.options import ConnectionOptions, LimitOptions
 
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@]*@")
@@ -74,6 +75,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     engine: EngineOptions = EngineOptions()
     limits: LimitOptions = LimitOptions()
     tags_filter: FilterLimits = FilterLimits()
+    webhooks: dict[str, WebhookOptions] = {}
     namespaces: dict[str, ChannelOptions] = {}
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:

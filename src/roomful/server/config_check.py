@@ -6,7 +6,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,12 +16,16 @@ from roomful.auth.tokens import TokenAuthenticator
 from roomful.model.channel import DEFAULT_NAMESPACE, NAMESPACE_NAME, RESERVED_NAMESPACES, ChannelOptions
 from roomful.model.errors import ConfigError
 from roomful.server.config import Config, ServerOptions
+from roomful.server.webhook_options import EventName, WebhookOptions, secret_bytes
 from roomful.session.options import ConnectionOptions
 
 SECRET_MIN_BYTES = 32
 """HS256 wants a key as long as its hash. Source: RFC 7518, section 3.2."""
 
 API_KEY_MIN_BYTES = 16
+
+WEBHOOK_SECRET_MIN_BYTES = 24
+"""Source: Standard Webhooks specification, "Signature scheme"."""
 
 ABOVE_ZERO = {
     ("connection", "stale_s"),
@@ -40,6 +44,16 @@ ABOVE_ZERO = {
     ("tags_filter", "max_chars"),
 }
 """Zero means zero, and with zero of these nothing would ever work."""
+
+RETRIES_MAX = 5
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+OURS_IN_REQUESTS = re.compile(
+    r"host|content-.*|transfer-encoding|te|trailer|connection|keep-alive|upgrade|expect|proxy-.*|accept-encoding"
+    r"|roomful-.*|webhook-.*"
+)
+"""Headers of a webhook's request that the client's can't replace: what it is, who signed it, how it travels."""
 
 _ORIGIN = re.compile(r"[a-z*][a-z0-9+.*-]*://[^/\sA-Z]+")
 
@@ -72,12 +86,13 @@ def problems(config: Config) -> list[Problem]:
         *_tokens(config.tokens),
         *(Problem(("api", "keys"), "a key can't be empty") for key in config.api.keys if not key),
         *(problem for name, options in config.namespaces.items() for problem in _namespace(name, options)),
+        *(problem for name, webhook in config.webhooks.items() for problem in _webhook(name, webhook, config)),
     ]
 
 
 def warnings(config: Config) -> list[str]:
     """What runs, but is weak or of no use; one sentence each."""
-    return [*_weak_secrets(config), *_shut_doors(config), *_useless_limits(config)]
+    return [*_weak_secrets(config), *_weak_webhooks(config), *_shut_doors(config), *_useless_limits(config)]
 
 
 def dev_problems(config: Config) -> list[Problem]:
@@ -110,8 +125,13 @@ def _numbers(config: Config) -> Iterator[Problem]:
 
 def _values(config: Config) -> Iterator[tuple[tuple[str, ...], object]]:
     tables: list[tuple[tuple[str, ...], msgspec.Struct]] = [
-        *(((name,), getattr(config, name)) for name in config.__struct_fields__ if name != "namespaces"),
+        *(
+            ((name,), each)
+            for name in config.__struct_fields__
+            if isinstance(each := getattr(config, name), msgspec.Struct)
+        ),
         *((("namespaces", name), options) for name, options in config.namespaces.items()),
+        *((("webhooks", name), webhook) for name, webhook in config.webhooks.items()),
     ]
     for path, table in tables:
         for name in table.__struct_fields__:
@@ -208,6 +228,35 @@ def _namespace(name: str, options: ChannelOptions) -> Iterator[Problem]:
     yield from (Problem((*path, key), reason) for key, reason in _contradictions(options))
 
 
+def _webhook(name: str, webhook: WebhookOptions, config: Config) -> Iterator[Problem]:
+    path, deadline_s = ("webhooks", name), config.connection.hook_deadline_s
+    if not _is_http(webhook.url):
+        yield Problem((*path, "url"), "has to be an http:// or https:// address")
+    if not webhook.events:
+        yield Problem((*path, "events"), f"is missing; there are {', '.join(get_args(EventName))}")
+    if len(set(webhook.events)) < len(webhook.events):
+        yield Problem((*path, "events"), "names an event twice")
+    if webhook.channel is not None and not {"subscribe", "sub_refresh", "publish"}.intersection(webhook.events):
+        yield Problem((*path, "channel"), "narrows subscribe, sub_refresh and publish, and none of them is in events")
+    if webhook.method is not None and "rpc" not in webhook.events:
+        yield Problem((*path, "method"), "narrows rpc, which isn't in events")
+    for secret in webhook.secrets:
+        try:
+            secret_bytes(secret)
+        except ValueError as error:
+            yield Problem((*path, "secrets"), str(error))
+    for header in webhook.forward_headers:
+        if not HEADER_NAME.fullmatch(header) or OURS_IN_REQUESTS.fullmatch(header.lower()):
+            yield Problem((*path, "forward_headers"), f"{header!r} can't be forwarded")
+    for key in ("timeout_s", "connections_max"):
+        if getattr(webhook, key) == 0:
+            yield Problem((*path, key), "must be more than 0")
+    if webhook.timeout_s >= deadline_s:
+        yield Problem((*path, "timeout_s"), f"has to be less than connection.hook_deadline_s, which is {deadline_s:g}")
+    if webhook.retries > RETRIES_MAX:
+        yield Problem((*path, "retries"), f"is at most {RETRIES_MAX}")
+
+
 def _contradictions(options: ChannelOptions) -> Iterator[tuple[str, str]]:
     for key in ("recover", "position", "delta"):
         if getattr(options, key) and not options.has_history:
@@ -239,8 +288,22 @@ def _weak_secrets(config: Config) -> Iterator[str]:
         yield "tokens.jwks_url is plain http: whoever sits between can hand out keys"
 
 
+def _weak_webhooks(config: Config) -> Iterator[str]:
+    for name, webhook in config.webhooks.items():
+        least = WEBHOOK_SECRET_MIN_BYTES
+        if any(len(secret_bytes(secret)) < least for secret in webhook.secrets):
+            yield f"one of webhooks.{name}.secrets is shorter than {least} bytes, so it can be guessed"
+        if is_loopback(urlsplit(webhook.url).hostname or ""):
+            continue
+        if not webhook.secrets:
+            yield f"webhooks.{name} has no secrets, so its service can't tell our questions from a stranger's"
+        if webhook.url.startswith("http://"):
+            yield f"webhooks.{name}.url is plain http: whoever sits between reads the questions and gives the answers"
+
+
 def _shut_doors(config: Config) -> Iterator[str]:
-    if not config.tokens.has_key and not config.tokens.anonymous:
+    asked = any("connect" in webhook.events for webhook in config.webhooks.values())
+    if not config.tokens.has_key and not config.tokens.anonymous and not asked:
         yield "nobody can connect unless a hook lets them: [tokens] has no key, and anonymous = false"
     if not config.namespaces:
         yield "there are no channels: nothing is configured under [namespaces]"

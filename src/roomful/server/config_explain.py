@@ -8,6 +8,7 @@ from roomful.auth.options import TokenOptions
 from roomful.model.channel import DEFAULT_NAMESPACE, ChannelOptions, Right
 from roomful.server.config import ApiOptions, Config, ServerOptions, without_password
 from roomful.server.config_check import warnings
+from roomful.server.webhook_options import WebhookOptions
 
 WHO = {
     Right.NOBODY: "whom a token or a hook lets",
@@ -19,7 +20,7 @@ WHO = {
 
 def explain(config: Config) -> str:
     """Lines for people: addresses, doors, each namespace, and what is probably not meant."""
-    return "\n".join([*_server(config), "", *_namespaces(config), *_warnings(config)])
+    return "\n".join([*_server(config), *_webhooks(config), "", *_namespaces(config), *_warnings(config)])
 
 
 def address(options: ServerOptions) -> str:
@@ -37,6 +38,28 @@ def _server(config: Config) -> Iterator[str]:
     yield f"No token     {'may connect, anonymously' if config.tokens.anonymous else 'may connect if a hook says so'}"
     yield f"API          {_api(config.api)}"
     yield f"Engine       {without_password(config.engine.url)}"
+
+
+def _webhooks(config: Config) -> Iterator[str]:
+    for name, webhook in sorted(config.webhooks.items()):
+        yield ""
+        yield f"[webhooks.{name}] {webhook.shown_url}"
+        yield f"  decides      {', '.join(_narrowed(webhook))}"
+        yield f"  is told      {', '.join(sorted(webhook.headers_forwarded)) or 'no headers'} of the client's request"
+        yield f"  signed       {'with ' + _count(len(webhook.secrets), 'secret') if webhook.secrets else 'no'}"
+        tries = f"{webhook.timeout_s:g} s, {webhook.retries + 1} tries at most; publish and rpc once"
+        yield f"  waits        {tries if webhook.retries else f'{webhook.timeout_s:g} s'}"
+
+
+def _narrowed(webhook: WebhookOptions) -> Iterator[str]:
+    for event in webhook.events:
+        match event:
+            case "subscribe" | "sub_refresh" | "publish" if webhook.channel is not None:
+                yield f"{event} ({webhook.channel})"
+            case "rpc" if webhook.method is not None:
+                yield f"rpc ({webhook.method})"
+            case _:
+                yield event
 
 
 def _api(options: ApiOptions) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from roomful.model.channel import ChannelOptions
 from roomful.server.centrifuge_options import CLIENT_OPTIONS, LIMITS, NAMESPACE_OPTIONS, Ours
 from roomful.server.config import Config
 
@@ -82,7 +83,9 @@ def reference() -> str:
     for field in msgspec.structs.fields(Config):
         named = get_origin(field.type) is dict
         kind = get_args(field.type)[1] if named else field.type
-        heading = f"## `[{field.name}.<name>]`\n\n{RIGHTS}" if named else f"## `[{field.name}]`\n"
+        heading = f"## `[{field.name}{'.<name>' if named else ''}]`\n"
+        if kind is ChannelOptions:
+            heading += f"\n{RIGHTS}"
         lines += [heading, *_table(kind), ""]
     lines.append(APPENDIX)
     for title, options in _SECTIONS:

@@ -8,6 +8,7 @@ import socket
 import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -34,6 +35,9 @@ from roomful.transports.events import events_route
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.stream import StreamRoute, Streams
 from roomful.wire.dialect import SUBPROTOCOLS, choose
+
+if TYPE_CHECKING:
+    from roomful.server.webhooks import Webhooks
 
 ROOMS_PATH = "/connection/websocket"
 
@@ -64,6 +68,7 @@ class Live:
     websocket_routes: tuple[WebSocketRoute, ...]
     transport_options: TransportOptions
     streams: Streams
+    webhooks: Webhooks | None = None
 
 
 def wire(
@@ -102,6 +107,7 @@ def wire(
         new_id=lambda: str(uuid.uuid4()),
         random=random.random,
         filters=config.tags_filter,
+        kept_headers=frozenset().union(*(webhook.headers_forwarded for webhook in config.webhooks.values())),
     )
 
     def open_room(transport: Transport, request: Request) -> Receiver:
@@ -114,7 +120,25 @@ def wire(
         loopback_origins=dev,
     )
     streams = Streams((events_route(context), *more_streams), transport_options, node.wheel)
-    return Live(config, node, context, ApiKeys(config.api), (rooms, *more_routes), transport_options, streams)
+    return Live(
+        config=config,
+        node=node,
+        context=context,
+        api_keys=ApiKeys(config.api),
+        websocket_routes=(rooms, *more_routes),
+        transport_options=transport_options,
+        streams=streams,
+        webhooks=_webhooks(config, hooks, stats),  # last: if anything before raises, no hook was added
+    )
+
+
+def _webhooks(config: Config, hooks: Hooks, stats: Stats) -> Webhooks | None:
+    if not config.webhooks:
+        return None
+    # Here, because nobody else needs httpx, which takes a tenth of a second to load.
+    from roomful.server.webhooks import Webhooks
+
+    return Webhooks(config.webhooks, hooks, stats)
 
 
 def _engine(options: EngineOptions) -> Engine:

@@ -137,6 +137,8 @@ def _event(session: Session, command: c.Connect, known: Credentials | None) -> C
         client_headers=command.headers,
         address=session.request.address,
         transport=session.transport.kind,
+        channels=list(command.subs),
+        via=session.via,
     )
 
 

@@ -33,7 +33,9 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
         check_payload(command.data, options.data_format)  # else the dialect has found JSON already
     reply: PublishReply | None = None
     if node.hooks.has(PublishEvent):
-        event = PublishEvent(session.client, session.user, channel, from_client(command.data), session.meta)
+        event = PublishEvent(
+            session.client, session.user, channel, from_client(command.data), session.meta, session.via
+        )
         reply = await node.hooks.call(event, channel)
     granted = reply is not None or session.context.insecure
     if not granted and not options.publish.allows(session.user, channel in session.subscriptions):

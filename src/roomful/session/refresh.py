@@ -131,7 +131,7 @@ async def _contained(session: Session, renewal: Awaitable[None]) -> None:
 
 async def _renew_connection(session: Session) -> None:
     """Asks the hook. No opinion or a refusal ends it."""
-    reply = await _asked(session, session, RefreshEvent(session.client, session.user, session.meta))
+    reply = await _asked(session, session, RefreshEvent(session.client, session.user, session.meta, session.via))
     if reply is None:
         session.end(*DISCONNECTS["expired"])
         return
@@ -144,7 +144,7 @@ async def _renew_connection(session: Session) -> None:
 async def _renew_subscription(session: Session, subscription: Subscription) -> None:
     """As for a connection."""
     channel = subscription.channel
-    event = SubRefreshEvent(session.client, session.user, channel, session.meta)
+    event = SubRefreshEvent(session.client, session.user, channel, session.meta, session.via)
     reply = await _asked(session, subscription, event, channel)
     if subscription.phase is ENDED:
         return

@@ -18,7 +18,7 @@ async def rpc(session: Session, command: c.Rpc) -> RpcResult:
         raise NotAvailable("no rpc method is defined")
     if hooks.find(RpcEvent, command.method) is None:
         raise MethodNotFound
-    event = RpcEvent(session.client, session.user, command.method, from_client(command.data), session.meta)
+    event = RpcEvent(session.client, session.user, command.method, from_client(command.data), session.meta, session.via)
     reply = await hooks.call(event, command.method)
     return RpcResult(to_client(reply.data) if reply else b"")
 

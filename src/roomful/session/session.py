@@ -21,7 +21,7 @@ from roomful.model import command as c
 from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect
 from roomful.model.errors import InternalError, RoomfulError, Unencodable, WireError
-from roomful.model.event import DisconnectEvent, UnsubscribeEvent
+from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
 from roomful.model.order import Order
 from roomful.model.publication import Page
 from roomful.model.push import Push, UnsubscribePush
@@ -97,7 +97,8 @@ class Context:
     handlers, orders: what each command and each order does. on_expiry: credentials or a subscription have expired.
     read_page: a subscription that is behind can go on. anonymous: a client may come without token and without a hook.
     insecure: `--dev`, every right to everybody. random: spreads first pings, 0 ≤ random() < 1. filters: how large a
-    tags filter may be.
+    tags filter may be. kept_headers: of the HTTP request, in lower case, those that hooks are told of for as long as
+    the connection lasts.
     """
 
     node: Node
@@ -113,6 +114,7 @@ class Context:
     new_id: Callable[[], str]
     random: Callable[[], float]
     filters: FilterLimits = FILTER_LIMITS
+    kept_headers: frozenset[str] = frozenset()
 
 
 class Session:
@@ -229,6 +231,11 @@ class Session:
     def pings_natively(self) -> bool:
         return self._native_pings
 
+    @property
+    def via(self) -> Via:
+        """How the client is connected, as events tell it."""
+        return Via(self.transport.kind, "json" if self.dialect.json else "protobuf", self._headers_kept())
+
     def info_in(self, channel: str) -> ClientInfo:
         """What others see of it in a channel."""
         subscription = self.subscriptions.get(channel)
@@ -271,7 +278,8 @@ class Session:
     def connected(self) -> None:
         """The connect reply is queued: pings begin, the first one after half to one interval."""
         self.state = State.CONNECTED
-        self.request = NO_REQUEST  # half a kilobyte of headers that nobody needs any more
+        kept = self._headers_kept()  # not all of them: half a kilobyte that nobody needs any more
+        self.request = Request(path="", headers=kept) if kept else NO_REQUEST
         ping_s = self.context.options.ping_s
         self._ping_due = NEVER
         if ping_s > 0:
@@ -408,6 +416,10 @@ class Session:
         return due if due < NEVER else None
 
     # Inside
+
+    def _headers_kept(self) -> dict[str, str]:
+        kept, headers = self.context.kept_headers, self.request.headers
+        return {name: headers[name] for name in kept if name in headers} if kept else NOTHING
 
     @property
     def _wheel(self) -> Wheel:

@@ -97,7 +97,14 @@ async def authorize(session: Session, channel: str, options: ChannelOptions, tok
     node = session.context.node
     if node.hooks.has(SubscribeEvent):
         event = SubscribeEvent(
-            session.client, session.user, channel, from_client(data), grant is not None, claims, session.meta
+            session.client,
+            session.user,
+            channel,
+            from_client(data),
+            grant is not None,
+            claims,
+            session.meta,
+            session.via,
         )
         reply = await node.hooks.call(event, channel)
         if reply is not None:
