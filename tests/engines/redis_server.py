@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class RedisServer:
         self.options = options
         self.config = config
         self.port = port or free_port()
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: subprocess.Popen[bytes] | None = None  # not asyncio's: it outlives the loop of a test
         directory.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -54,15 +55,12 @@ class RedisServer:
         """Returns when it answers."""
         basics = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory))
         quiet = ("--logfile", str(self.directory / "log"), "--save", "", "--appendonly", "no")
-        self.process = await asyncio.create_subprocess_exec(
-            self.program,
-            *([self.config] if self.config else []),
-            *basics,
-            *(quiet if not self.config else quiet[:2]),
-            *self.options,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+        config = [self.config] if self.config else []
+        self.process = subprocess.Popen(  # noqa: ASYNC220  it returns at once
+            [self.program, *config, *basics, *(quiet if not self.config else quiet[:2]), *self.options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         async with asyncio.timeout(START_S):
             while True:
@@ -75,6 +73,11 @@ class RedisServer:
                 except OSError:
                     pass
                 await asyncio.sleep(0.02)
+
+    async def tells(self, command: tuple[str, ...], text: bytes) -> bool:
+        """Whether the reply to a command holds that text."""
+        reply = await self.do(*command)
+        return text in (reply if isinstance(reply, bytes) else b" ".join(map(bytes, reply)))
 
     async def kill(self) -> None:
         """As a crash: nothing is saved."""
@@ -103,12 +106,57 @@ class RedisServer:
     async def _end(self, how: signal.Signals) -> None:
         if self.process is None:
             return
-        if self.process.returncode is None:
-            os.kill(self.process.pid, signal.SIGCONT)
-            os.kill(self.process.pid, how)
-            try:
-                await asyncio.wait_for(self.process.wait(), 10.0)
-            except TimeoutError:
-                self.process.kill()
-                await self.process.wait()
-        self.process = None
+        process, self.process = self.process, None
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(how)
+        try:
+            await eventually(lambda: process.poll() is not None)
+        except TimeoutError:
+            process.kill()
+            raise
+
+
+class RedisCluster:
+    """Three masters, and a replica of the first one if wanted."""
+
+    def __init__(self, program: str, directory: Path, *, replica: bool = False) -> None:
+        self.buses = [free_port() for _ in range(3 + replica)]
+        self.nodes = [
+            RedisServer(
+                program,
+                directory / f"node-{number}",
+                *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1000"),
+                *("--cluster-replica-validity-factor", "0"),
+            )
+            for number, bus in enumerate(self.buses)
+        ]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    async def start(self) -> None:
+        """Returns when all nodes agree that all slots have a master."""
+        await asyncio.gather(*(node.start() for node in self.nodes))
+        first, *others = self.nodes
+        ranges = ((0, 5460), (5461, 10922), (10923, 16383))
+        for node, (begin, end) in zip(self.nodes, ranges, strict=False):
+            await node.do("CLUSTER", "ADDSLOTSRANGE", begin, end)
+        for number, node in enumerate(others):
+            await first.do("CLUSTER", "MEET", "127.0.0.1", node.port, self.buses[1 + number])
+        if others[2:]:
+            name = await first.do("CLUSTER", "MYID")
+            await eventually(lambda: self._replicates(others[2], name))
+            await eventually(lambda: others[2].tells(("INFO", "replication"), b"master_link_status:up"))
+        for node in self.nodes:
+            await eventually(lambda node=node: node.tells(("CLUSTER", "INFO"), b"cluster_state:ok"))  # type: ignore[misc]
+
+    async def _replicates(self, node: RedisServer, master: bytes) -> bool:
+        try:
+            await node.do("CLUSTER", "REPLICATE", master)
+        except InternalError:  # it hasn't heard of it yet
+            return False
+        return True
+
+    async def kill(self) -> None:
+        await asyncio.gather(*(node.kill() for node in self.nodes))

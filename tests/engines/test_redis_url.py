@@ -21,6 +21,7 @@ from roomful.model.errors import ConfigError
             "redis+sentinel://ann:pw@a,b:1/main/1",
             RedisUrl("sentinel", False, (("a", 26379), ("b", 1)), "ann", "pw", 1, "main"),
         ),
+        ("redis+cluster://:pw@a,b:1", RedisUrl("cluster", False, (("a", 6379), ("b", 1)), "", "pw")),
         ("rediss+sentinel://a/main", RedisUrl("sentinel", True, (("a", 26379),), service="main")),
     ],
 )
@@ -37,6 +38,7 @@ def test_urls(url: str, parsed: RedisUrl) -> None:
         ("redis://a/1/2", "no number of a database"),
         ("redis://a,b", "takes one address"),
         ("redis+unix://run/redis.sock", "absolute path"),
+        ("redis+cluster://a/1", "database 0 only"),
         ("redis+sentinel://a", "the name that Sentinel knows"),
     ],
 )

@@ -10,6 +10,7 @@ import ssl
 
 from roomful.engines.options import EngineOptions
 from roomful.engines.redis_broker import RedisBroker
+from roomful.engines.redis_cluster import ClusterServers
 from roomful.engines.redis_control import RedisControl
 from roomful.engines.redis_link import Server
 from roomful.engines.redis_names import CONTROL, Names
@@ -30,7 +31,7 @@ class RedisEngine:
         self._options = options
         self._url = parse(options.url)
         self._names = Names(options.prefix)
-        self._servers: Servers = OneServer(self._url)
+        self._servers: Servers = ClusterServers(self._url) if self._url.kind == "cluster" else OneServer(self._url)
         self.broker = RedisBroker(self._servers, self._names)
         self.presence = RedisPresence(self.broker, self._servers, self._names, options.lease_s, options.renew_s)
         self.control = RedisControl(self.broker, self._servers, self._names, self.presence.living_nodes)

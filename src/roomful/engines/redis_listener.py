@@ -36,7 +36,7 @@ def together(names: list[bytes]) -> Iterator[list[bytes]]:
         yield part
 
 
-class _Waiter:
+class Waiter:
     """Somebody waits until the server has confirmed a name. wanted: subscribed, or no longer."""
 
     __slots__ = ("deadline", "future", "name", "wanted")
@@ -51,7 +51,8 @@ class _Waiter:
 class Listener:
     """sharded: names belong to slots, as in a cluster; group: which may go together. on_message: name and data.
 
-    on_lapse: called with all names once they are heard again after a loss.
+    on_lapse: called with all names once they are heard again after a loss. on_moved: called when the server
+    doesn't have some name, which is then for `hand_over` or `ask_again`; without it the connection is made anew.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Listener:
         deadline_s: float,
         sharded: bool = False,
         group: Group = together,
+        on_moved: Callable[[], None] | None = None,
     ) -> None:
         self._find = find
         self._login = login
@@ -71,6 +73,7 @@ class Listener:
         self._on_lapse = on_lapse
         self._deadline_s = deadline_s
         self._group = group
+        self._on_moved = on_moved
         prefix = b"S" if sharded else b""
         self._subscribe, self._unsubscribe = prefix + b"SUBSCRIBE", prefix + b"UNSUBSCRIBE"
         self._message = b"smessage" if sharded else b"message"
@@ -79,8 +82,8 @@ class Listener:
         self._unconfirmed: set[bytes] = set()
         self._lapsed: set[bytes] = set()
         self._unheard: set[bytes] = set()
-        self._by_deadline: deque[_Waiter] = deque()
-        self._waiters: dict[tuple[bytes, bool], deque[_Waiter]] = {}
+        self._by_deadline: deque[Waiter] = deque()
+        self._waiters: dict[tuple[bytes, bool], deque[Waiter]] = {}
         self._changes: list[tuple[bool, list[bytes]]] = []
         self._wire: Wire | None = None
         self._lost = asyncio.Event()
@@ -143,22 +146,43 @@ class Listener:
         self._change(False, name)
         return self._wait_for(name, False)
 
-    def take_names(self) -> set[bytes]:
-        """All names, for other listeners to take over; forgotten here."""
-        names, self._names = self._names, set()
-        self._unconfirmed.clear()
-        self._lapsed.clear()
-        self._unheard.clear()
-        return names
+    @property
+    def names(self) -> frozenset[bytes]:
+        """What is wanted now; a copy."""
+        return frozenset(self._names)
 
-    def adopt(self, names: set[bytes]) -> None:
-        """Names that another listener heard before: they are subscribed, and what was missed is reported."""
+    def hand_over(self, names: set[bytes], to: Listener) -> None:
+        """These names belong to another server now: they are heard there, and what was missed is reported."""
+        waiting = [w for w in self._by_deadline if w.name in names and w.wanted and not w.future.done()]
+        new = self._unconfirmed & names - self._lapsed
+        for name in names:
+            self._waiters.pop((name, True), None)
+            self.unsubscribe(name)
+        self._by_deadline = deque(w for w in self._by_deadline if w not in waiting)
+        to.adopt(names, names - new)
+        for waiter in waiting:
+            to.wait(waiter)
+
+    def adopt(self, names: set[bytes], lapsed: set[bytes]) -> None:
+        """More names; those lapsed were heard elsewhere until a moment ago."""
         self._names |= names
         self._unconfirmed |= names
-        self._lapsed |= names
-        self._unheard |= names
+        self._lapsed |= lapsed
+        self._unheard |= lapsed
         for name in names:
             self._change(True, name)
+
+    def ask_again(self) -> None:
+        """Subscribes once more what the server hasn't confirmed."""
+        for name in self._unconfirmed:
+            self._change(True, name)
+
+    def wait(self, waiter: Waiter) -> None:
+        """Lets somebody wait until a name is confirmed."""
+        self._by_deadline.append(waiter)
+        self._waiters.setdefault((waiter.name, waiter.wanted), deque()).append(waiter)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     def drop(self) -> None:
         """Ends the connection; the next one is made at once."""
@@ -188,11 +212,8 @@ class Listener:
         return b"".join(pack((command, *part)) for part in self._group(names))
 
     def _wait_for(self, name: bytes, wanted: bool) -> asyncio.Future[None]:
-        waiter = _Waiter(name, wanted, self._loop.time() + self._deadline_s, self._loop.create_future())
-        self._by_deadline.append(waiter)
-        self._waiters.setdefault((name, wanted), deque()).append(waiter)
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        waiter = Waiter(name, wanted, self._loop.time() + self._deadline_s, self._loop.create_future())
+        self.wait(waiter)
         return waiter.future
 
     def _sweep(self) -> None:
@@ -211,8 +232,9 @@ class Listener:
 
     def _on_reply(self, reply: Any) -> None:
         if isinstance(reply, ReplyError):
-            log.warning("Redis refuses a subscription: %s", reply)
-            self.drop()
+            if not str(reply).startswith("MOVED"):
+                log.warning("Redis refuses a subscription: %s", reply)
+            self._refused()
         elif reply[0] == self._message:
             self.heard_at = self._loop.time()
             self._on_message(reply[1], reply[2])
@@ -229,7 +251,15 @@ class Listener:
         elif leaving:
             self._confirm(name, False)
         elif name in self._names:
-            self.drop()  # the server took it away: its slot has moved
+            for names in (self._unconfirmed, self._lapsed, self._unheard):
+                names.add(name)
+            self._refused()  # the server took it away: its slot has moved
+
+    def _refused(self) -> None:
+        if self._on_moved is None:
+            self.drop()
+        else:
+            self._on_moved()
 
     def _confirm(self, name: bytes, wanted: bool, *, all: bool = False) -> None:
         """The first one who waits for it waits no longer, or nobody does."""

@@ -63,9 +63,11 @@ class Site:
         group: Group = together,
         probe_tag: bytes = b"",
         on_error: Callable[[Request, str], bool] = lambda request, error: False,
+        on_moved: Callable[[], None] | None = None,
     ) -> None:
         self._setup = setup
-        self._probe = setup.probe_name(probe_tag or b"probe." + secrets.token_hex(6).encode())
+        self.probe_tag = probe_tag or b"probe." + secrets.token_hex(6).encode()
+        self._probe = setup.probe_name(self.probe_tag)
         self._publish = b"SPUBLISH" if sharded else b"PUBLISH"
         self._probing: asyncio.Task[None] | None = None
         self._probed = 0
@@ -89,6 +91,7 @@ class Site:
             deadline_s=setup.deadline_s,
             sharded=sharded,
             group=group,
+            on_moved=on_moved,
         )
 
     @property
@@ -101,6 +104,25 @@ class Site:
         await self.listener.open()
         await self.listener.subscribe(self._probe)
         self._probing = asyncio.get_running_loop().create_task(self._probe_for_ever())
+
+    async def open_later(self) -> None:
+        """Connects as soon as the server can be used."""
+        self.link.keep()
+        self.listener.keep()
+        with suppress(InternalError):  # not confirmed in time: the probe below finds that out, too
+            await self.listener.subscribe(self._probe)
+        self._probing = asyncio.get_running_loop().create_task(self._probe_for_ever())
+
+    def probe_with(self, tag: bytes) -> None:
+        """Another tag, when the server has lost the slot of the one it was probed with."""
+        self.listener.unsubscribe(self._probe)
+        self.probe_tag, self._probe = tag, self._setup.probe_name(tag)
+        self.listener.adopt({self._probe}, set())
+
+    async def close_later(self) -> None:
+        """Lets calls that are under way end."""
+        await asyncio.sleep(self._setup.deadline_s)
+        await self.close()
 
     async def close(self) -> None:
         if self._probing is not None:
@@ -191,7 +213,7 @@ class OneServer:
 
     async def start(self, setup: Setup) -> None:
         sentinel = self._url.kind == "sentinel"
-        find = _by_sentinel(self._url, setup) if sentinel else _always(self._url.addresses[0])
+        find = _by_sentinel(self._url, setup) if sentinel else always(self._url.addresses[0])
         self._site = Site(setup, find, alone=not sentinel)
         try:
             await self._site.open()
@@ -214,7 +236,7 @@ class OneServer:
         return [list(range(len(tags)))] if tags else []
 
 
-def _always(address: Address) -> Find:
+def always(address: Address) -> Find:
     async def find() -> Address:
         return address
 

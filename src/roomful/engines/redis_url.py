@@ -3,6 +3,7 @@
 redis://user:password@host:6379/0                      rediss:// with TLS
 redis+unix:///run/redis.sock                           a socket of this machine
 redis+sentinel://user:password@a:26379,b:26379/name/0  rediss+sentinel:// with TLS; name: what Sentinel calls it
+    redis+cluster://user:password@a:6379,b:6379            rediss+cluster:// with TLS; some nodes of it
 redis+cluster://user:password@a:6379,b:6379            rediss+cluster:// with TLS
 """
 
@@ -26,6 +27,8 @@ SCHEMES: dict[str, tuple[Kind, bool, int]] = {
     "redis+unix": ("single", False, 0),
     "redis+sentinel": ("sentinel", False, 26379),
     "rediss+sentinel": ("sentinel", True, 26379),
+    "redis+cluster": ("cluster", False, 6379),
+    "rediss+cluster": ("cluster", True, 6379),
 }
 """Scheme → kind, whether TLS, default port. Valkey speaks the same: write its name with these schemes."""
 
