@@ -93,6 +93,7 @@ async def test_all_bytes_arrive_in_order_and_then_the_end(chunks: list[bytes]) -
             client.send(chunk)
         client.writer.write_eof()
         assert await client.end() == b"".join(chunks)
+        assert proxy.up.carried_bytes == proxy.down.carried_bytes == sum(map(len, chunks))
         client.writer.close()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful.testing.raw_websocket import frame
-from roomful.testing.websocket_cases import Case, all_cases
+from roomful.testing.websocket_cases import Case, all_cases, compressed, deflate_cases
 from roomful.transports.frames import (
     BINARY,
     CLOSE,
@@ -34,21 +34,24 @@ controls = st.tuples(st.sampled_from([PING, PONG]), st.binary(max_size=125))
 
 
 @st.composite
-def fragmented(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Bytes of a client that obeys the rules, and what they mean."""
+def fragmented(draw: st.DrawFn, deflate: bool = False) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """Bytes of a client that obeys the rules, and what they mean. deflate: some messages are compressed."""
     data, meant = b"", []
     for _ in range(draw(st.integers(1, 6))):
-        opcode, payload = draw(messages)
+        opcode, message = draw(messages)
+        compresses = deflate and draw(st.booleans())
+        payload = compressed(message) if compresses else message
         cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=4)))
         starts, ends = [0, *cuts], [*cuts, len(payload)]
         for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
             final = number == len(cuts)
-            data += frame(opcode if number == 0 else 0, payload[start:end], final=final, mask=draw(masks))
+            kind, reserved = (opcode, 4 * compresses) if number == 0 else (0, 0)
+            data += frame(kind, payload[start:end], final=final, reserved=reserved, mask=draw(masks))
             if not final and draw(st.booleans()):
                 control = draw(controls)
                 data += frame(*control, mask=draw(masks))
                 meant.append(control)
-        meant.append((opcode, payload))
+        meant.append((opcode, message))
     return data, meant
 
 
@@ -65,6 +68,29 @@ def test_however_it_is_cut_it_means_the_same(sent: tuple[bytes, list[tuple[int, 
     assert [read for segment in data.draw(segments_of(octets)) for read in reader.feed(segment)] == meant
     assert reader.violation is None
     assert reader.feed(frame(TEXT, b"next")) == [(TEXT, b"next")]
+
+
+@given(fragmented(deflate=True), st.data())
+def test_so_do_compressed_messages(sent: tuple[bytes, list[tuple[int, bytes]]], data: st.DataObject) -> None:
+    octets, meant = sent
+    reader = FrameReader(MAX_BYTES, deflate=True)
+    assert [read for segment in data.draw(segments_of(octets)) for read in reader.feed(segment)] == meant
+    assert reader.violation is None
+
+
+@pytest.mark.parametrize("case", deflate_cases(), ids=str)
+def test_compressed_messages(case: Case) -> None:
+    reader = FrameReader(65_536, deflate=True)
+    read = [each for segment in case.segments for each in reader.feed(segment)]
+    assert [(PONG if opcode == PING else opcode, payload) for opcode, payload in read] == list(case.answers)
+    assert (reader.violation and reader.violation.code) == case.code
+
+
+def test_without_an_agreement_nothing_is_inflated() -> None:
+    reader = FrameReader(MAX_BYTES)
+    assert reader.feed(frame(TEXT, compressed(b"Hello"), reserved=4)) == []
+    assert reader.violation is not None
+    assert reader.violation.code == 1002
 
 
 @given(st.binary(max_size=400), st.data())
@@ -96,15 +122,14 @@ def test_mutated_bytes_end_in_a_violation_or_in_messages_and_in_time() -> None:
     """Never in another exception; what is read is within its limits."""
     seed = 20_240_229
     chance = random.Random(seed)
-    good = b"".join(
-        segment for case in all_cases() if case.code is None for segment in case.segments if len(segment) < 999
-    )
+    cases = [*all_cases(), *deflate_cases()]
+    good = b"".join(segment for case in cases if case.code is None for segment in case.segments if len(segment) < 999)
     for _ in range(3000):
         start = chance.randrange(len(good))
         octets = bytearray(good[start : start + chance.randrange(1, 400)])
         for _ in range(chance.randrange(4)):
             octets[chance.randrange(len(octets))] = chance.randrange(256)
-        reader = FrameReader(MAX_BYTES)
+        reader = FrameReader(MAX_BYTES, deflate=chance.random() < 0.5)
         for opcode, payload in reader.feed(bytes(octets)):
             assert opcode in (TEXT, BINARY, CLOSE, PING, PONG), seed
             assert len(payload) <= (MAX_BYTES if opcode in (TEXT, BINARY) else 125), seed

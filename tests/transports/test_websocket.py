@@ -28,7 +28,7 @@ from roomful.testing.raw_websocket import (
     frame,
 )
 from roomful.testing.transport_contract import ConformanceContract, Endpoint, Probe
-from roomful.testing.websocket_cases import all_cases
+from roomful.testing.websocket_cases import Case, all_cases, compressed, deflate_cases
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.uvicorn_bridge import Bridge
 from roomful.transports.websocket import WebSocketConnection
@@ -43,6 +43,51 @@ class TestWebSocketConnection(ConformanceContract):
     def serving(cls, routes: Sequence[WebSocketRoute], options: TransportOptions) -> Iterator[Address]:
         with bridged(Bridge(routes, options)) as host:
             yield host.address
+
+
+class TestDeflate:
+    """permessage-deflate, where a route has it and the client offers it."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def host(cls) -> Iterator[Host]:
+        routes = [
+            WebSocketRoute("/echo", open_echo, 65_536, deflate=True),
+            WebSocketRoute("/plain", open_echo, 65_536),
+        ]
+        with bridged(Bridge(routes, TransportOptions(close_timeout_s=0.3))) as host:
+            yield host
+
+    @pytest.fixture
+    def client(self, host: Host) -> Iterator[RawWebSocket]:
+        with RawWebSocket(host.address) as client:
+            yield client
+
+    @pytest.mark.parametrize("case", deflate_cases(), ids=str)
+    def test_conformance(self, client: RawWebSocket, case: Case) -> None:
+        client.open("/echo", {"Sec-WebSocket-Extensions": "permessage-deflate"})
+        ConformanceContract().conforms(client, case)
+
+    def test_what_is_agreed_on(self, client: RawWebSocket) -> None:
+        client.open("/echo", {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"})
+        agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        assert client.headers["sec-websocket-extensions"] == agreed
+
+    @pytest.mark.parametrize(
+        ("target", "offer"),
+        [
+            ("/plain", "permessage-deflate"),
+            ("/echo", None),
+            ("/echo", "permessage-deflate; server_max_window_bits=9"),
+        ],
+    )
+    def test_where_it_is_not_agreed_on(self, client: RawWebSocket, target: str, offer: str | None) -> None:
+        client.open(target, {"Sec-WebSocket-Extensions": offer})
+        assert "sec-websocket-extensions" not in client.headers
+        client.send(frame(TEXT, b"*" * 500))
+        assert client.receive() == (TEXT, b"*" * 500)
+        client.send(frame(TEXT, compressed(b"*" * 500), reserved=4))
+        assert client.receive_close()[0] == 1002
 
 
 class TestOverTls:

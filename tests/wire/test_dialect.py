@@ -9,15 +9,17 @@ from roomful.model.push import JoinPush, PublicationPush, Push
 from roomful.model.reply import Failure, PublishResult
 from roomful.wire.dialect import (
     JSON_BARE,
+    JSON_DEFLATED,
     JSON_FRAMED,
     PROTOBUF_BARE,
+    PROTOBUF_DEFLATED,
     PROTOBUF_FRAMED,
     SUBPROTOCOLS,
     Codec,
     Framed,
     choose,
 )
-from roomful.wire.framing import websocket_frame
+from roomful.wire.framing import deflated_frame, websocket_frame
 
 PAIRS = [(JSON_BARE, JSON_FRAMED), (PROTOBUF_BARE, PROTOBUF_FRAMED)]
 PUSHED: list[Push] = [
@@ -45,6 +47,7 @@ def test_which_dialect_a_client_speaks(query: dict[str, str], subprotocol: str, 
     bare, framed = PAIRS[protobuf]
     assert choose(query, subprotocol, framed=False) is bare
     assert choose(query, subprotocol, framed=True) is framed
+    assert choose(query, subprotocol, framed=True, deflate=True) is (PROTOBUF_DEFLATED if protobuf else JSON_DEFLATED)
 
 
 def test_subprotocols_are_the_names_of_the_codecs() -> None:
@@ -65,6 +68,13 @@ def test_frames_are_the_documents_of_the_codec_in_a_row(bare: Codec, framed: Fra
     frames += [framed.push(word) for word in PUSHED]
     assert frames == [websocket_frame(document, bare.binary) for document in documents]
     assert framed.join(frames) == b"".join(frames)
+
+
+@pytest.mark.parametrize(("bare", "framed"), [(JSON_BARE, JSON_DEFLATED), (PROTOBUF_BARE, PROTOBUF_DEFLATED)])
+def test_so_are_compressed_ones(bare: Codec, framed: Framed) -> None:
+    assert [framed.push(word) for word in PUSHED] == [deflated_frame(bare.push(word), bare.binary) for word in PUSHED]
+    assert len(framed.push(PUSHED[1])) < 500
+    assert (framed.name, framed.binary, framed.json) == (bare.name, bare.binary, bare.json)
 
 
 def test_documents_of_one_message() -> None:

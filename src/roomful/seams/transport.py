@@ -17,6 +17,7 @@ class Request(msgspec.Struct, frozen=True):
     path: without the prefix the application is mounted under. query: decoded, last value of a repeated name;
     query_string: as it was sent, for names that may come several times. headers: names in lower case. address: the
     client's ("" on a Unix socket). subprotocol: the negotiated one. body: whole; "" where the connection was upgraded.
+    deflate: permessage-deflate was negotiated, so frames may be compressed (`wire.framing.deflated_frame`).
     """
 
     path: str
@@ -27,6 +28,7 @@ class Request(msgspec.Struct, frozen=True):
     method: str = "GET"
     query_string: bytes = b""
     body: bytes = b""
+    deflate: bool = False
 
 
 class Transport(Protocol):

@@ -111,9 +111,12 @@ def wire(
     )
 
     def open_room(transport: Transport, request: Request) -> Receiver:
-        return Session(context, transport, choose(request.query, request.subprotocol, transport.framed), request)
+        dialect = choose(request.query, request.subprotocol, transport.framed, request.deflate)
+        return Session(context, transport, dialect, request)
 
-    rooms = WebSocketRoute(ROOMS_PATH, open_room, config.limits.message_max_bytes, SUBPROTOCOLS)
+    rooms = WebSocketRoute(
+        ROOMS_PATH, open_room, config.limits.message_max_bytes, SUBPROTOCOLS, deflate=config.server.deflate
+    )
     transport_options = TransportOptions(
         allowed_origins=config.server.allowed_origins,
         trusted_proxies=config.server.trusted_proxies,

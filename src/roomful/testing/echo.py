@@ -8,7 +8,7 @@ from __future__ import annotations
 from roomful.seams.transport import Request, Transport
 from roomful.server.app import Roomful
 from roomful.transports.negotiate import WebSocketRoute
-from roomful.wire.framing import websocket_frame
+from roomful.wire.framing import deflated_frame, websocket_frame
 
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 
@@ -16,14 +16,15 @@ MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 class EchoReceiver:
     """Sends back what comes; stops reading while the client doesn't read."""
 
-    __slots__ = ("_transport",)
+    __slots__ = ("_frame", "_transport")
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, deflate: bool = False) -> None:
         self._transport = transport
+        self._frame = deflated_frame if deflate else websocket_frame
 
     def on_message(self, data: bytes, binary: bool) -> None:
         transport = self._transport
-        transport.write(websocket_frame(data, binary) if transport.framed else data, binary)
+        transport.write(self._frame(data, binary) if transport.framed else data, binary)
         if transport.paused:
             transport.pause_reading()
 
@@ -38,7 +39,7 @@ class EchoReceiver:
 
 
 def open_echo(transport: Transport, request: Request) -> EchoReceiver:
-    return EchoReceiver(transport)
+    return EchoReceiver(transport, request.deflate)
 
 
-app = Roomful(websocket_routes=[WebSocketRoute("/echo", open_echo, MESSAGE_MAX_BYTES)])
+app = Roomful(websocket_routes=[WebSocketRoute("/echo", open_echo, MESSAGE_MAX_BYTES, deflate=True)])

@@ -39,11 +39,15 @@ class Stream(NamedTuple):
 
 
 class Faults:
-    """What is wrong with one direction. delay_s: each byte arrives so much later. bytes_per_s: no faster than that."""
+    """What is wrong with one direction. delay_s: each byte arrives so much later. bytes_per_s: no faster than that.
+
+    carried_bytes: what has been taken in so far, for tests of how much is sent.
+    """
 
     def __init__(self) -> None:
         self.delay_s = 0.0
         self.bytes_per_s: float | None = None
+        self.carried_bytes = 0
         self._passable = asyncio.Event()
         self._passable.set()
 
@@ -123,6 +127,8 @@ class Way:
         chunk = b"more"
         while chunk:
             chunk = await self._reader.read(CHUNK_BYTES)
+            for fault in self._faults:
+                fault.carried_bytes += len(chunk)
             await self._under_way.put((self._clock.time() + sum(fault.delay_s for fault in self._faults), chunk))
 
     async def give(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import zlib
 from types import TracebackType
 from typing import TypeAlias
 
@@ -41,6 +42,11 @@ def frame(
 def close_payload(code: int, reason: bytes = b"") -> bytes:
     """What stands in a close frame."""
     return code.to_bytes(2, "big") + reason
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    return inflater.decompress(data + b"\x00\x00\xff\xff") + inflater.flush()
 
 
 class HandshakeRefused(Exception):
@@ -109,15 +115,19 @@ class RawWebSocket:
             self.socket.sendall(segment)
 
     def receive(self) -> tuple[int, bytes]:
-        """Opcode and payload of the next frame. Raises EOFError, and AssertionError for one that no server may send."""
+        """Opcode and payload of the next frame, inflated if an extension was agreed on.
+
+        Raises EOFError, and AssertionError for one that no server may send."""
         first, second = self._exactly(2)
-        assert first & 0xF0 == 0x80, f"a fragment, or reserved bits: {first:#x}"
+        compressed = bool(first & 0x40) and "sec-websocket-extensions" in self.headers and not first & 0x08
+        assert first & (0xB0 if compressed else 0xF0) == 0x80, f"a fragment, or reserved bits: {first:#x}"
         assert second < 0x80, "a masked frame"
         size = second
         if second > 125:
             size = int.from_bytes(self._exactly(2 if second == 126 else 8), "big")
             assert size >= (126 if second == 126 else 65_536), "a length that is too long"
-        return first & 0x0F, self._exactly(size)
+        payload = self._exactly(size)
+        return first & 0x0F, _inflated(payload) if compressed else payload
 
     def receive_close(self) -> tuple[int, str]:
         """Code and reason of the close frame that comes next, and then the end of TCP."""

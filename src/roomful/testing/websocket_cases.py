@@ -6,6 +6,7 @@ suite that look at the same thing.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,6 +44,13 @@ def all_cases() -> list[Case]:
         *_closing(),
         *_close_codes(),
     ]
+
+
+def deflate_cases() -> list[Case]:
+    """For a connection on which permessage-deflate without context takeover was agreed on: RFC 7692.
+
+    The answers are told as they are when inflated."""
+    return [*_compressed(), *_badly_compressed()]
 
 
 def chopped(data: bytes, size: int = 1) -> tuple[bytes, ...]:
@@ -281,3 +289,75 @@ def _close_codes() -> Iterator[Case]:
     for code in (0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535):
         yield Case(f"7 bad code {code}", (frame(CLOSE, close_payload(code)),), (), 1002)
         yield Case(f"7 bad code {code} with reason", (frame(CLOSE, close_payload(code, b"why")),), (), 1002)
+
+
+_RSV1, _RSV2, _RSV3 = 4, 2, 1
+
+
+def compressed(
+    payload: bytes,
+    level: int = -1,
+    flush: int = zlib.Z_SYNC_FLUSH,
+    strategy: int = zlib.Z_DEFAULT_STRATEGY,
+    before: bytes = b"",
+) -> bytes:
+    """A message's payload, as RFC 7692 section 7.2.1 has it. before: what is in the window already."""
+    deflater = zlib.compressobj(level, zlib.DEFLATED, -15, strategy=strategy, zdict=before)
+    return (deflater.compress(payload) + deflater.flush(flush)).removesuffix(b"\x00\x00\xff\xff")
+
+
+def _compressed() -> Iterator[Case]:
+    text = "κόσμε€😀 café".encode() * 9
+    for opcode, kind, unit in ((TEXT, "text", b"*"), (BINARY, "binary", b"\xfe\x00\x01")):
+        for size in (0, 1, 127, 5000, LARGE):
+            payload = (unit * size)[:size]
+            message = frame(opcode, compressed(payload), reserved=_RSV1)
+            yield Case(f"12 {kind} of {size}", (message,), ((opcode, payload),))
+            yield Case(f"12 {kind} of {size}, octet-wise", chopped(message), ((opcode, payload),))
+    whole = frame(TEXT, compressed(text), reserved=_RSV1)
+    yield Case("12 beyond ASCII", (whole,), ((TEXT, text),))
+    yield Case("12 the same twice, each by itself", (whole + whole,), ((TEXT, text),) * 2)
+    yield Case("12 one that isn't compressed between two", (whole + frame(TEXT, text) + whole,), ((TEXT, text),) * 3)
+    two_blocks = compressed(text[:40], flush=zlib.Z_FULL_FLUSH) + b"\x00\x00\xff\xff" + compressed(text[40:])
+    kinds = {
+        "stored": compressed(text, level=0),
+        "with fixed codes": compressed(text, strategy=zlib.Z_FIXED),
+        "with a last block": compressed(text, flush=zlib.Z_FINISH) + b"\x00",
+        "with a last block and nothing behind": compressed(text, flush=zlib.Z_FINISH),
+        "of two flushed blocks": two_blocks,
+    }
+    for name, data in kinds.items():
+        yield Case(f"12 {name}", (frame(TEXT, data, reserved=_RSV1),), ((TEXT, text),))
+    data = compressed(text)
+    for at in range(0, len(data) + 1, 7):
+        halves = frame(TEXT, data[:at], reserved=_RSV1, final=False), frame(CONTINUATION, data[at:])
+        yield Case(f"12 fragments split at {at}", halves, ((TEXT, text),))
+    between = frame(TEXT, data[:9], reserved=_RSV1, final=False), frame(PING, b"?"), frame(CONTINUATION, data[9:])
+    yield Case("12 a ping between fragments", between, ((PONG, b"?"), (TEXT, text)))
+
+
+def _badly_compressed() -> Iterator[Case]:
+    data = compressed(b"a text that has to be long enough to be cut")
+    bad = {
+        "garbage": b"\xff" * 40,
+        "not compressed": b"Hello, world!",
+        "cut off": data[: len(data) // 2],
+        "leaning on what was before": compressed(b"in the window" * 9, before=b"in the window"),
+        "not UTF-8": compressed(b"caf\xe9"),
+        "ends inside a character": compressed("€".encode()[:2]),
+    }
+    for name, payload in bad.items():
+        message = frame(TEXT, payload, reserved=_RSV1)
+        yield Case(f"12 bad: {name}", (message,), (), 1007)
+        yield Case(f"12 bad: {name}, octet-wise", chopped(message), (), 1007)
+        halves = frame(TEXT, payload[:5], reserved=_RSV1, final=False), frame(CONTINUATION, payload[5:])
+        yield Case(f"12 bad: {name}, in fragments", halves, (), 1007)
+    for name, size in (("one octet more than allowed", LARGE + 1), ("a bomb", 50_000_000)):
+        message = frame(BINARY, compressed(b"*" * size), reserved=_RSV1)
+        yield Case(f"12 {name}", (message,), (), 1009)
+    for opcode, kind in ((CLOSE, "close"), (PING, "ping"), (PONG, "pong")):
+        yield Case(f"12 a compressed {kind}", (frame(opcode, data, reserved=_RSV1),), (), 1002)
+    start = frame(TEXT, data[:5], reserved=_RSV1, final=False)
+    yield Case("12 the bit on a continuation", (start, frame(CONTINUATION, data[5:], reserved=_RSV1)), (), 1002)
+    for bits in (_RSV2, _RSV3, _RSV1 | _RSV2):
+        yield Case(f"12 other reserved bits: {bits}", (frame(TEXT, data, reserved=bits),), (), 1002)

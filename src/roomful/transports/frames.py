@@ -1,4 +1,5 @@
-"""HOT WebSocket frames: the bytes of a client in, whole messages and control frames out. Pure; RFC 6455 section 5."""
+"""HOT WebSocket frames: the bytes of a client in, whole messages and control frames out. Pure; RFC 6455 section 5 and,
+where permessage-deflate was agreed on, RFC 7692 section 6."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ try:
 except ImportError:  # no C function for this platform: the same in Python, ten times slower at 60 KB
     from websockets.utils import apply_mask
 
+from roomful.model.errors import WireError
+from roomful.wire.deflate import TooLong, inflated
+
 TEXT = 0x1
 BINARY = 0x2
 CLOSE = 0x8
@@ -17,8 +21,10 @@ PONG = 0xA
 
 _FINAL = 0x80
 _CONTROL = 0x08
+_COMPRESSED = 0x40
 _OPCODE = 0x0F
 _FIRST_BYTES = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A})
+_FIRST_BYTES_DEFLATE = _FIRST_BYTES | {0x41, 0x42, 0xC1, 0xC2}
 _REASON_MAX_BYTES = 123
 
 _REGISTERED_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
@@ -42,11 +48,16 @@ class FrameReader:
     Between messages it holds nothing; in the middle of one, what has come of it. A message longer than
     `max_message_bytes`, over all its fragments, is a violation (1009) as soon as a header announces it; text that isn't
     UTF-8 (1007) as soon as the wrong byte is here.
+
+    deflate: messages may be compressed. The limit then holds for both of their lengths, and what doesn't inflate is
+    1007, when the message is whole.
     """
 
     __slots__ = (
+        "_compressed",
         "_deaf",
         "_final",
+        "_first_bytes",
         "_mask",
         "_max_bytes",
         "_message",
@@ -57,11 +68,13 @@ class FrameReader:
         "violation",
     )
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, deflate: bool = False) -> None:
         self._max_bytes = max_message_bytes
+        self._first_bytes = _FIRST_BYTES_DEFLATE if deflate else _FIRST_BYTES
         self._rest = b""  # a header, or a control frame, that isn't whole yet
         self._message: bytearray | None = None  # what has come of a message that isn't whole yet
         self._opcode = 0  # the kind of that message
+        self._compressed = False  # whether it is
         self._utf8: codecs.IncrementalDecoder | None = None  # checks it, if it is text
         self._missing = 0  # bytes to come of the frame that is being read
         self._mask = b""
@@ -92,7 +105,7 @@ class FrameReader:
         while end - at >= 2:
             first = data[at]
             length = data[at + 1] - 128
-            if first not in _FIRST_BYTES or length < 0 or (first & _CONTROL and length > 125):
+            if first not in self._first_bytes or length < 0 or (first & _CONTROL and length > 125):
                 raise _bad_header(first, length)
             body = at + 6
             if length > 125:
@@ -107,6 +120,8 @@ class FrameReader:
                 at = end if self._deaf else body + length
             elif first > _FINAL and self._message is None and body + length <= end and length <= self._max_bytes:
                 payload = apply_mask(data[body : body + length], data[body - 4 : body])
+                if first & _COMPRESSED:
+                    payload = self._inflated(payload)
                 if first & TEXT and not payload.isascii():
                     _check_utf8(payload)
                 frames.append((first & _OPCODE, payload))
@@ -139,7 +154,8 @@ class FrameReader:
         if self._message is None:
             self._message = bytearray()
             self._opcode = first & _OPCODE
-            self._utf8 = _Utf8Decoder() if first & TEXT else None
+            self._compressed = bool(first & _COMPRESSED)
+            self._utf8 = _Utf8Decoder() if first & TEXT and not self._compressed else None
         self._missing = length
         self._mask = mask
         self._final = first >= _FINAL
@@ -157,9 +173,22 @@ class FrameReader:
         if self._utf8 is not None:
             _check_utf8(payload, self._utf8, whole)
         if whole:
-            frames.append((self._opcode, bytes(self._message)))
+            message = bytes(self._message)
+            if self._compressed:
+                message = self._inflated(message)
+                if self._opcode == TEXT:
+                    _check_utf8(message)
+            frames.append((self._opcode, message))
             self._message = self._utf8 = None
         return at + size
+
+    def _inflated(self, data: bytes) -> bytes:
+        try:
+            return inflated(data, self._max_bytes)
+        except TooLong:
+            raise Violation(1009, f"message longer than {self._max_bytes} bytes") from None
+        except WireError:
+            raise Violation(1007, "what is compressed can't be read") from None
 
     def _ignore_the_rest(self) -> None:
         self._deaf = True

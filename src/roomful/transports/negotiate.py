@@ -24,12 +24,17 @@ _FORBIDDEN, _NOT_FOUND, _BAD_REQUEST, _TRY_LATER = 103, 104, 107, 111  # codes o
 
 
 class WebSocketRoute(msgspec.Struct, frozen=True):
-    """Where an endpoint is reached. path: exactly this one. subprotocols: those that it knows."""
+    """Where an endpoint is reached. path: exactly this one. subprotocols: those that it knows.
+
+    deflate: clients that offer permessage-deflate may send compressed messages, and get some. Under a foreign server
+    compression is that server's business.
+    """
 
     path: str
     endpoint: Endpoint
     max_message_bytes: int = 65_536
     subprotocols: tuple[str, ...] = ()
+    deflate: bool = False
 
 
 class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,9 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
+from roomful.transports.extensions import choose_deflate
 from roomful.transports.negotiate import (
     DRAINING,
     Accepted,
@@ -89,11 +92,14 @@ class _Handover(asyncio.Protocol):
             socket.close()
             return
         route, request, bridge = verdict.route, verdict.request, self._bridge
-        connection = WebSocketConnection(socket, route.max_message_bytes, bridge.options, bridge.connections)
+        extension = choose_deflate(headers.get("sec-websocket-extensions", "")) if route.deflate else ""
+        connection = WebSocketConnection(
+            socket, route.max_message_bytes, bridge.options, bridge.connections, deflate=bool(extension)
+        )
         socket.set_protocol(connection)
-        socket.write(_acceptance(headers["sec-websocket-key"], request.subprotocol))
+        socket.write(_acceptance(headers["sec-websocket-key"], request.subprotocol, extension))
         socket.resume_reading()
-        connection.open(route.endpoint, request)
+        connection.open(route.endpoint, msgspec.structs.replace(request, deflate=True) if extension else request)
 
 
 def _read_head(head: bytes) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
@@ -110,11 +116,13 @@ def peer_of(socket: asyncio.Transport) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def _acceptance(key: str, subprotocol: str) -> bytes:
+def _acceptance(key: str, subprotocol: str, extension: str) -> bytes:
     accept = b64encode(sha1((key.strip() + _KEY_SUFFIX).encode()).digest()).decode()
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
     if subprotocol:
         headers["Sec-WebSocket-Protocol"] = subprotocol
+    if extension:
+        headers["Sec-WebSocket-Extensions"] = extension
     return response_head(101, headers)
 
 

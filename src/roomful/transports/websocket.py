@@ -64,6 +64,7 @@ class WebSocketConnection(asyncio.Protocol):
         max_message_bytes: int,
         options: TransportOptions,
         registry: set[WebSocketConnection],
+        deflate: bool = False,
     ) -> None:
         self.paused = False
         self._socket = socket
@@ -71,7 +72,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._direct: SocketType | None = None  # the peer while open and nothing waits in the transport
         self._options = options
         self._registry = registry
-        self._reader = FrameReader(max_message_bytes)
+        self._reader = FrameReader(max_message_bytes, deflate)
         self._receiver: Receiver | None = None
         self._open = False
         self._ending = _CUT  # what the receiver hears at the end

@@ -10,7 +10,7 @@ from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
 from roomful.wire.centrifuge_json import CentrifugeJSON
 from roomful.wire.centrifuge_protobuf import CentrifugeProtobuf
-from roomful.wire.framing import websocket_frame
+from roomful.wire.framing import deflated_frame, websocket_frame
 
 JSON_SUBPROTOCOL = "centrifuge-json"
 PROTOBUF_SUBPROTOCOL = "centrifuge-protobuf"
@@ -57,18 +57,23 @@ JSON_BARE = CentrifugeJSON()
 PROTOBUF_BARE = CentrifugeProtobuf()
 JSON_FRAMED = Framed(JSON_BARE, websocket_frame)
 PROTOBUF_FRAMED = Framed(PROTOBUF_BARE, websocket_frame)
+JSON_DEFLATED = Framed(JSON_BARE, deflated_frame)
+PROTOBUF_DEFLATED = Framed(PROTOBUF_BARE, deflated_frame)
 
 
-def choose(query: dict[str, str], subprotocol: str, framed: bool) -> Codec | Framed:
+def choose(query: dict[str, str], subprotocol: str, framed: bool, deflate: bool = False) -> Codec | Framed:
     """The dialect of a WebSocket connection. Source: Centrifuge protocol, section 2.1.
 
     query: of the request. subprotocol: the negotiated one, "" for none. framed: see `seams.transport.Transport`.
+    deflate: frames may be compressed, see `seams.transport.Request`.
     """
     protobuf = (
         query.get("format") == "protobuf"
         or query.get("cf_protocol") == "protobuf"
         or subprotocol == PROTOBUF_SUBPROTOCOL
     )
+    if deflate:
+        return PROTOBUF_DEFLATED if protobuf else JSON_DEFLATED
     if framed:
         return PROTOBUF_FRAMED if protobuf else JSON_FRAMED
     return PROTOBUF_BARE if protobuf else JSON_BARE

@@ -68,6 +68,19 @@ async def rooms(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rooms
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def deflating(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rooms]:
+    """The same with compressed WebSocket messages."""
+    directory = tmp_path_factory.mktemp("deflating")
+    shutil.copy(Path(__file__).with_name("rooms_app.py"), directory)
+    server = await serve(directory, "rooms_app:app", dev=False, config="[server]\ndeflate = true\n" + ROOMS)
+    rooms = Rooms(server)
+    await rooms.open()
+    yield rooms
+    await rooms.close()
+    assert tracebacks(server) == []
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def strict(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server without an application, with `STRICT`."""
     server = await serve(tmp_path_factory.mktemp("strict"), dev=False, config=STRICT)

@@ -162,3 +162,26 @@ async def test_nothing_new_in_a_cache_is_not_sent_twice(sdk: Sdk, rooms: Rooms, 
     assert (await room.log.take("subscribed")).recovered
     await rooms.publish(channel, "two")
     assert await room.log.take_data(1) == ["two"]
+
+
+@pytest.mark.parametrize("delta", [False, True])
+async def test_compressed_feeds(sdk: Sdk, deflating: Rooms, name: str, delta: bool) -> None:
+    """Both SDKs offer permessage-deflate by themselves. Small ones and large ones, in any script, with cuts between."""
+    channel = f"full:{name}"
+    texts = [character * size for character in ("x", "é", "日", "😀") for size in (1, 50, 4_000)]
+    async with FaultProxy(deflating.server.port) as proxy:
+        client = await behind(sdk, deflating, proxy, name)
+        room = await client.subscribed(channel, delta=delta, recoverable=True)
+        for text in texts:
+            await deflating.publish(channel, text)
+        assert await room.log.take_data(len(texts)) == texts
+        assert proxy.down.carried_bytes < 5_000 < sum(map(len, texts))
+        await cut_off(client, proxy)
+        for text in texts:
+            await deflating.publish(channel, text)
+        proxy.heal()
+        assert (await room.log.take("subscribed")).recovered
+        assert await room.log.take_data(len(texts)) == texts
+        for text in texts:
+            await client.publish(channel, text)
+        assert await room.log.take_data(len(texts)) == texts
