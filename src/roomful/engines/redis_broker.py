@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
@@ -88,14 +89,14 @@ class RedisBroker:
         heads = [Position("", 0)] * len(looks)
         kept = [index for index, look in enumerate(looks) if look.keep.keeps]
         tags = [self._names.tag(looks[index].channel) for index in kept]
+        parts = list(self._servers.together(tags))
         calls = []
-        for part in self._servers.together(tags):
+        for part in parts:
             keys = [key for n in part for key in (self._names.meta(tags[n]), self._names.log(tags[n]))]
             known = [value for n in part for value in _known(looks[kept[n]])]
             link = self._servers.link(tags[part[0]])
-            calls.append((part, link.run(HEADS, len(keys), *keys, *known, self._nonce, again=True)))
-        for part, call in calls:
-            reply = await call
+            calls.append(link.run(HEADS, len(keys), *keys, *known, self._nonce, again=True))
+        for part, reply in zip(parts, await asyncio.gather(*calls), strict=True):
             for n, epoch, top in zip(part, reply[::2], reply[1::2], strict=True):
                 heads[kept[n]] = Position(epoch.decode(), int(top))
         return heads

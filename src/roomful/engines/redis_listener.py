@@ -118,8 +118,12 @@ class Listener:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for waiter in self._by_deadline:
-            if not waiter.future.done():
+            if waiter.future.done():
+                continue
+            if waiter.wanted:
                 waiter.future.set_exception(InternalError("the engine has stopped"))
+            else:
+                waiter.future.set_result(None)
         self._names.clear()
 
     def subscribe(self, name: bytes) -> asyncio.Future[None]:

@@ -66,10 +66,10 @@ class RedisPresence:
         held = self._entries.get(channel, {})
         held.pop(client, None)
         tag = self._names.tag(channel)
-        removed = self._servers.link(tag).call("HDEL", self._names.present(tag), client, again=True)
+        calls = [self._servers.link(tag).call("HDEL", self._names.present(tag), client, again=True)]
         if not held and self._entries.pop(channel, None) is not None:
-            await self._owned("SREM", channel)
-        await removed
+            calls.append(self._owned("SREM", channel))
+        await asyncio.gather(*calls)
 
     async def members(self, channel: str) -> dict[str, ClientInfo]:
         tag = self._names.tag(channel)
@@ -185,10 +185,10 @@ class RedisPresence:
         noted = self._owned("SADD", channel)
         tag = self._names.tag(channel)
         value = b"%s %s" % (self._owner.encode(), encode(Leave(info)))
-        await self._servers.link(tag).call("HSET", self._names.present(tag), info.client, value, again=True)
-        await noted
+        entered = self._servers.link(tag).call("HSET", self._names.present(tag), info.client, value, again=True)
+        await asyncio.gather(noted, entered)
 
-    def _owned(self, command: str, channel: str) -> asyncio.Future[object]:
+    def _owned(self, command: str, channel: str) -> asyncio.Future[Any]:
         held = self._names.held(self._owner)
         return self._servers.link(self._owner.encode()).call(command, held, channel, again=True)
 
