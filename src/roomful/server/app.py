@@ -22,8 +22,9 @@ from roomful.server.settings import load
 from roomful.server.signals import on_termination
 from roomful.server.wiring import Live, wire
 from roomful.transports.asgi_stream import serve_stream
-from roomful.transports.asgi_websocket import serve_websocket
+from roomful.transports.asgi_websocket import inner_path, serve_websocket
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.poll import PATH as POLL_PATH
 from roomful.transports.stream import StreamRoute, Streams
 
 log = logging.getLogger("roomful.server")
@@ -209,5 +210,7 @@ class Roomful(Calls):
                 await serve_websocket(scope, receive, send, self.websocket_routes, self.transport_options)
             case "http":
                 await self.start()
-                if not await serve_stream(scope, receive, send, self.streams):
+                if inner_path(scope) == POLL_PATH:
+                    await self.live.poll(scope, receive, send)
+                elif not await serve_stream(scope, receive, send, self.streams):
                     await self._http(scope, receive, send)

@@ -33,6 +33,7 @@ from roomful.session.refresh import on_expiry
 from roomful.session.session import Context, Session
 from roomful.transports.events import events_route
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.poll import PollEndpoint
 from roomful.transports.stream import StreamRoute, Streams
 from roomful.wire.dialect import SUBPROTOCOLS, choose
 
@@ -68,6 +69,7 @@ class Live:
     websocket_routes: tuple[WebSocketRoute, ...]
     transport_options: TransportOptions
     streams: Streams
+    poll: PollEndpoint
     webhooks: Webhooks | None = None
 
 
@@ -131,6 +133,7 @@ def wire(
         websocket_routes=(rooms, *more_routes),
         transport_options=transport_options,
         streams=streams,
+        poll=PollEndpoint(context, streams),
         webhooks=_webhooks(config, hooks, stats),  # last: if anything before raises, no hook was added
     )
 

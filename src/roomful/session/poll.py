@@ -81,15 +81,21 @@ class PollTransport:
 
 
 class Poll(Session):
-    """since: the channels, with the client's positions. dialect: for the hub, which encodes for whoever listens."""
+    """since: the channels, with the client's positions. first: it has none yet, and gets them at once.
 
-    __slots__ = ("_grants", "_live", "_since", "_transport")
+    dialect: for the hub, which encodes for whoever listens.
+    """
 
-    def __init__(self, context: Context, dialect: Dialect, request: Request, since: Since) -> None:
+    __slots__ = ("_first", "_grants", "_live", "_since", "_transport")
+
+    def __init__(
+        self, context: Context, dialect: Dialect, request: Request, since: Since, *, first: bool = False
+    ) -> None:
         self._transport = PollTransport()
         super().__init__(context, self._transport, dialect, request)
         self._transport.receiver = self
         self._since = since
+        self._first = first
         self._grants: dict[str, Grant] = {}
         self._live: dict[str, list[tuple[Publication, str]]] | None = {}
         """What came since the log was read; None: it has to be read again."""
@@ -107,7 +113,8 @@ class Poll(Session):
             self.connected()
             watch(self, self)
             news = await self._look()
-            return await self._wait(wait_s) if news.empty and wait_s > 0 else news
+            wait = news.empty and wait_s > 0 and not self._first
+            return await self._wait(wait_s) if wait else news
         finally:
             self.on_close(*DISCONNECTS["closed"])
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from functools import partial
-
-import msgspec
 
 from roomful.model.disconnects import DISCONNECTS, Disconnect
 from roomful.model.errors import BadRequest, RoomfulError
@@ -16,7 +13,7 @@ from roomful.seams.transport import Receiver, Request
 from roomful.session.event_stream import EventStream
 from roomful.session.session import Context, Session
 from roomful.transports.credentials import token_of
-from roomful.transports.following import parameters, positions
+from roomful.transports.following import of_followers, parameters, positions
 from roomful.transports.http_errors import refused
 from roomful.transports.negotiate import Refused
 from roomful.transports.stream import Stream, StreamRoute
@@ -32,11 +29,9 @@ RETRY_MIN_MS, RETRY_SPREAD_MS = 1_000, 2_000
 
 
 def events_route(context: Context) -> StreamRoute:
-    """The route; its sessions have no pings (the stream has its heartbeat) and no time to refresh a token."""
-    options = msgspec.structs.replace(context.options, ping_s=0.0, expired_grace_s=0.0)
-    orders = {**context.orders, SubscribeOrder: _keep_channels}
-    of_streams = dataclasses.replace(context, options=options, orders=orders)
-    return StreamRoute(PATH, partial(_open, of_streams), kind="events", opens_while_draining=True)
+    """The route. Instead of pings its streams have a heartbeat."""
+    context = of_followers(context, {SubscribeOrder: _keep_channels})
+    return StreamRoute(PATH, partial(_open, context), kind="events", opens_while_draining=True)
 
 
 def _open(context: Context, stream: Stream, request: Request) -> Receiver | Refused:

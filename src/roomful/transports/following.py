@@ -1,12 +1,17 @@
-"""What `/events` and `/poll` are asked for: channels, and the position that the client has in them. Pure."""
+"""What `/events` and `/poll` are asked for: channels, and the position that the client has in them."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from roomful.model.errors import BadRequest, WireError
 from roomful.model.publication import Position
 from roomful.seams.transport import Request
+from roomful.session.session import Context, OrderHandler
 from roomful.wire.stream_id import parse
 
 PARAMETERS_MAX = 256
@@ -39,3 +44,12 @@ def positions(channels: list[str], since: str) -> dict[str, Position | None]:
         return dict(zip(names, parse(since, len(names)), strict=True))
     except WireError as error:
         raise BadRequest(str(error)) from None
+
+
+def of_followers(context: Context, orders: Mapping[type, OrderHandler]) -> Context:
+    """For sessions whose clients can't say anything: no pings to be answered, no time to bring another token.
+
+    orders: what differs from those of all sessions.
+    """
+    options = msgspec.structs.replace(context.options, ping_s=0.0, expired_grace_s=0.0)
+    return dataclasses.replace(context, options=options, orders={**context.orders, **orders})
