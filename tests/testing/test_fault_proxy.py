@@ -106,6 +106,18 @@ async def test_a_cut_resets_both_ends(proxy: FaultProxy, echo: Echo, dial: Dial)
     await asyncio.wait_for(echo.lost.acquire(), DEADLINE_S)
 
 
+@pytest.mark.parametrize("cut_after", [0, 1, 1_000, 20_000])
+async def test_a_link_is_cut_at_a_byte(proxy: FaultProxy, dial: Dial, cut_after: int) -> None:
+    proxy.next_cuts = [cut_after, None]
+    client, other = await dial(proxy.port), await dial(proxy.port)
+    client.send(b"x" * 50_000)
+    if cut_after:
+        assert await client.receive(cut_after) == b"x" * cut_after
+    with pytest.raises(ConnectionResetError):
+        await client.end()
+    assert await other.echoed(b"x" * 50_000)
+
+
 async def test_a_cut_meets_a_link_that_is_just_being_made(
     proxy: FaultProxy, echo: Echo, dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:

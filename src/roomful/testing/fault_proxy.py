@@ -1,10 +1,12 @@
-"""A TCP proxy that misbehaves when told: cut, hole, delay, trickle, for one link or for all.
+"""A TCP proxy that misbehaves when told: cut (at once or at a byte), hole, delay, trickle, for one link or for all.
 
     async with FaultProxy(server_port) as proxy:
         ...connect to proxy.port instead of server_port...
         proxy.links[0].cut()                # both ends get a reset
         proxy.links[0].down.hole()          # what the server says no longer arrives; nothing is closed
         proxy.down.delay_s = 3.0            # on every link, also on those that come later
+        proxy.links[0].down.cut_after = 100 # after so many more bytes both ends get a reset
+        proxy.next_cuts = [0, 500]          # the next two links are cut so far into what the server says
         proxy.refusing = True               # new connections are reset
 
 It lives in user space, so it needs no rights and works everywhere. *Up* is from client to server, *down* the way back.
@@ -42,12 +44,14 @@ class Faults:
     """What is wrong with one direction. delay_s: each byte arrives so much later. bytes_per_s: no faster than that.
 
     carried_bytes: what has been taken in so far, for tests of how much is sent.
+    cut_after: so many bytes still pass, then the link is cut; of one link only.
     """
 
     def __init__(self) -> None:
         self.delay_s = 0.0
         self.bytes_per_s: float | None = None
         self.carried_bytes = 0
+        self.cut_after: int | None = None
         self._passable = asyncio.Event()
         self._passable.set()
 
@@ -118,6 +122,7 @@ class Way:
         self._reader = reader
         self._writer = writer
         self._faults = faults
+        self._own = faults[-1]
         self._sleep = sleep
         self._clock = asyncio.get_running_loop()
         self._under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS_UNDER_WAY)
@@ -142,7 +147,11 @@ class Way:
             if not chunk:
                 self._writer.write_eof()
                 return
-            await self._trickle(chunk)
+            await self._trickle(chunk[: self._own.cut_after])
+            if self._own.cut_after is not None:
+                self._own.cut_after = max(0, self._own.cut_after - len(chunk))
+                if not self._own.cut_after:
+                    raise ConnectionAbortedError  # cuts the link
 
     async def _trickle(self, chunk: bytes) -> None:
         while chunk:
@@ -158,7 +167,8 @@ class Way:
 class FaultProxy:
     """Listens on a free port of loopback (`port`) and carries each connection to `server_port` of `server_host`.
 
-    up, down: faults of every link. links: the open ones, oldest first. refusing: new connections are reset.
+    up, down: faults of every link. links: the open ones, oldest first. refusing: new connections are reset. next_cuts:
+    `down.cut_after` of links to come, the first one first.
     sleep: how to wait; a test of the proxy itself gives its own.
     """
 
@@ -169,6 +179,7 @@ class FaultProxy:
         self.up = Faults()
         self.down = Faults()
         self.links: list[Link] = []
+        self.next_cuts: list[int | None] = []
         self.sleep = sleep
         self._server_address = server_host, server_port
         self._tasks: set[asyncio.Task[None]] = set()
@@ -223,6 +234,8 @@ class FaultProxy:
             reset(server.writer)
             return
         link = Link(self, Stream(reader, writer), server)
+        if self.next_cuts:
+            link.down.cut_after = self.next_cuts.pop(0)
         self.links.append(link)
         await link.run()
         self.links.remove(link)
