@@ -76,8 +76,8 @@ def test_hooks_that_make_no_sense_are_refused_where_they_are_written() -> None:
     app.on(PublishEvent, channel="chat:*")(hook)
     with pytest.raises(ConfigError, match="two hooks"):
         app.on(PublishEvent, channel="chat:*")(hook)
-    with pytest.raises(ConfigError, match="not by both"):
-        app.on(RpcEvent, channel="a", method="b")
+    with pytest.raises(ConfigError, match="not by several"):
+        app.on(RpcEvent, channel="a", document="b")
     with pytest.raises(ConfigError, match="is not an event"):
         app.on(dict)(hook)
     with pytest.raises(ConfigError, match="can't be narrowed"):

@@ -39,6 +39,7 @@ def test_everything_that_matters_is_said() -> None:
         "No token     may connect, anonymously",
         "API          1 key",
         "Engine       memory://",
+        "Documents    opened by whom a token or a hook lets; kept in sqlite:///roomful.db",
         "",
         "[namespaces.chat] channels chat:…",
         "  subscribe    everybody, anonymous too",

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 
 from roomful.model.channel import ChannelOptions, Right
 from roomful.model.errors import ConfigError
+from roomful.node.document_options import DocumentOptions
 from roomful.server.config import Config
-from roomful.server.settings import file_in_use, load, stray_variables, variables_in_use
+from roomful.server.settings import (
+    absolute_store,
+    data_directory,
+    file_in_use,
+    load,
+    stray_variables,
+    variables_in_use,
+)
 
 FULL = """
 [server]
@@ -41,6 +49,11 @@ slow = "resume"
 """
 
 
+def all_defaults() -> Config:
+    """Relative paths lie under the data directory."""
+    return Config(documents=DocumentOptions(store=absolute_store(DocumentOptions().store, data_directory())))
+
+
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -59,7 +72,7 @@ def complaints(text: str = "", environ: dict[str, str] | None = None, **more: An
 
 
 def test_nothing_set_is_the_default() -> None:
-    assert load(environ={}) == Config()
+    assert load(environ={}) == all_defaults()
 
 
 def test_a_whole_file() -> None:
@@ -264,7 +277,7 @@ def test_variables_of_others_are_left_alone() -> None:
         "ROOMFUL_PORT_8000_TCP_ADDR": "10.0.0.1",
         "PATH": "/bin",
     }
-    assert load(environ=environ) == Config()
+    assert load(environ=environ) == all_defaults()
     assert variables_in_use(environ) == stray_variables(environ) == []
 
 

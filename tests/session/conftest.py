@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.session.document_world import DocumentWorld
 from tests.session.world import World
 
 MakeWorld = Callable[..., Awaitable[World]]
@@ -30,3 +31,26 @@ async def make_world() -> AsyncIterator[MakeWorld]:
 @pytest.fixture
 async def world(make_world: MakeWorld) -> World:
     return await make_world()
+
+
+MakeDocumentWorld = Callable[..., Awaitable[DocumentWorld]]
+
+
+@pytest.fixture
+async def make_documents() -> AsyncIterator[MakeDocumentWorld]:
+    worlds: list[DocumentWorld] = []
+
+    async def make(**arguments: Any) -> DocumentWorld:
+        world = DocumentWorld(**arguments)
+        await world.start()
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        await world.stop()
+
+
+@pytest.fixture
+async def documents(make_documents: MakeDocumentWorld) -> DocumentWorld:
+    return await make_documents()

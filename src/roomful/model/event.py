@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from roomful.model.client import Override
+from roomful.model.document import Rights
 
 
 class Via(msgspec.Struct, frozen=True):
@@ -203,3 +204,105 @@ class DisconnectEvent(msgspec.Struct, frozen=True):
     code: int
     reason: str
     meta: dict[str, Any] = {}
+
+
+class DocumentOpenEvent(msgspec.Struct, frozen=True):
+    """A client wants a document, or presents a new token for one that it has open. user: as the token says, "" without.
+
+    client: the connection's id. headers, query: of the HTTP request. provider: version of a Hocuspocus provider, which
+    it tells from 4 on, else "". wire: "y-websocket" or "hocuspocus".
+    """
+
+    document: str
+    user: str = ""
+    token_claims: dict[str, Any] = {}
+    client: str = ""
+    headers: dict[str, str] = {}
+    query: dict[str, str] = {}
+    address: str = ""
+    wire: str = ""
+    provider: str = ""
+
+
+class DocumentOpenReply(msgspec.Struct, frozen=True):
+    """Decides what the client may do. user None: the token's. expires_at: seconds since 1970, asked for again then."""
+
+    rights: Rights = Rights.WRITE
+    user: str | None = None
+    expires_at: float | None = None
+
+
+class DocumentCloseEvent(msgspec.Struct, frozen=True):
+    """A client that had the document open has left it."""
+
+    document: str
+    user: str
+    client: str
+
+
+class DocumentLoadEvent(msgspec.Struct, frozen=True):
+    """A document that isn't in the store is opened for the first time."""
+
+    document: str
+
+
+class DocumentLoadReply(msgspec.Struct, frozen=True):
+    """What it begins with: an update (Yjs format v1), stored before anybody sees it."""
+
+    update: bytes
+
+
+class DocumentChangeEvent(msgspec.Struct, frozen=True):
+    """Edits to a document were stored on this node. updates: in their order. users: who made them, "" anonymous."""
+
+    document: str
+    updates: list[bytes]
+    users: list[str]
+
+
+class DocumentStoreEvent(msgspec.Struct, frozen=True):
+    """A document was edited and is quiet now, or has been edited for a while: time to derive something from it.
+
+    update: the whole document. On one node at a time, the one that has the lease.
+    """
+
+    document: str
+    update: bytes
+
+
+class DocumentUnloadEvent(msgspec.Struct, frozen=True):
+    """Nobody uses the document on this node any more."""
+
+    document: str
+
+
+class AwarenessEvent(msgspec.Struct, frozen=True):
+    """The awareness of a document has changed. states: of the clients that changed, None where one is gone."""
+
+    document: str
+    states: dict[int, Any]
+
+
+class StatelessEvent(msgspec.Struct, frozen=True):
+    """A client sent a message that is no part of the document (Hocuspocus)."""
+
+    document: str
+    user: str
+    client: str
+    payload: str
+
+
+class StatelessReply(msgspec.Struct, frozen=True):
+    """payload: goes back to the sender, None for nothing. broadcast: goes to all who have the document open."""
+
+    payload: str | None = None
+    broadcast: str | None = None
+
+
+class ForeignHistoryEvent(msgspec.Struct, frozen=True):
+    """A client held another history of the document, was refused, and what it held was kept under this id."""
+
+    document: str
+    user: str
+    client: str
+    rescue: int

@@ -54,7 +54,17 @@ class RefreshOrder(msgspec.Struct, frozen=True, tag="refresh"):
     info: bytes | None = None
 
 
-Order: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder
+class DocumentRightsOrder(msgspec.Struct, frozen=True, tag="document_rights"):
+    """What a user's connections may do with a document from now on. rights: see `model.document.Rights`."""
+
+    user: str
+    document: str
+    rights: str
+    client: str = ""
+    session: str = ""
+
+
+Order: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder | DocumentRightsOrder
 
 
 class Survey(msgspec.Struct, frozen=True):

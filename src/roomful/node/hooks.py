@@ -13,9 +13,19 @@ from typing import Any, NamedTuple
 from roomful.model.disconnects import Disconnect
 from roomful.model.errors import ConfigError, InternalError, RoomfulError
 from roomful.model.event import (
+    AwarenessEvent,
     ConnectEvent,
     ConnectReply,
     DisconnectEvent,
+    DocumentChangeEvent,
+    DocumentCloseEvent,
+    DocumentLoadEvent,
+    DocumentLoadReply,
+    DocumentOpenEvent,
+    DocumentOpenReply,
+    DocumentStoreEvent,
+    DocumentUnloadEvent,
+    ForeignHistoryEvent,
     MessageEvent,
     PublishEvent,
     PublishReply,
@@ -24,6 +34,8 @@ from roomful.model.event import (
     RpcEvent,
     RpcReply,
     ServerRpcEvent,
+    StatelessEvent,
+    StatelessReply,
     SubRefreshEvent,
     SubRefreshReply,
     SubscribeEvent,
@@ -58,6 +70,15 @@ HOOKS: dict[type, Kind] = {
     MessageEvent: Kind(None, None),
     UnsubscribeEvent: Kind(None, "channel"),
     DisconnectEvent: Kind(None, None),
+    DocumentOpenEvent: Kind(DocumentOpenReply, "document"),
+    DocumentLoadEvent: Kind(DocumentLoadReply, "document"),
+    DocumentChangeEvent: Kind(None, "document"),
+    DocumentStoreEvent: Kind(None, "document"),
+    AwarenessEvent: Kind(None, "document"),
+    StatelessEvent: Kind(StatelessReply, "document"),
+    ForeignHistoryEvent: Kind(None, "document"),
+    DocumentCloseEvent: Kind(None, "document"),
+    DocumentUnloadEvent: Kind(None, "document"),
 }
 
 

@@ -65,18 +65,21 @@ class Roomful(Calls):
 
     # Before it starts
 
-    def on(self, event: type, *, channel: str | None = None, method: str | None = None) -> Callable[[HookT], HookT]:
-        """Makes the function a hook for an event type, for all channels (methods) or those that match the pattern.
+    def on(
+        self, event: type, *, channel: str | None = None, method: str | None = None, document: str | None = None
+    ) -> Callable[[HookT], HookT]:
+        """Makes the function a hook for an event type, for all channels (methods, documents) or those that match.
 
         `*` stands for any text; the most specific pattern wins. The function takes the event and returns the reply type
         of that event or None, or raises (see `roomful.model.event`). Plain functions run in a thread. Raises
         ConfigError for a second hook with the same event and pattern.
         """
-        if channel is not None and method is not None:
-            raise ConfigError("a hook is narrowed by a channel or by a method, not by both")
+        patterns = [pattern for pattern in (channel, method, document) if pattern is not None]
+        if len(patterns) > 1:
+            raise ConfigError("a hook is narrowed by a channel, a method or a document, not by several")
 
         def add(hook: HookT) -> HookT:
-            self._hooks.add(event, channel if channel is not None else method, hook)
+            self._hooks.add(event, patterns[0] if patterns else None, hook)
             return hook
 
         return add
@@ -146,6 +149,7 @@ class Roomful(Calls):
         started = self._started = asyncio.get_running_loop().create_future()
         try:
             await self.live.node.start()
+            await self.live.documents.start()
         except BaseException:
             self._started = None
             raise
@@ -169,6 +173,7 @@ class Roomful(Calls):
         self._forget_signals()
         self._draining = True
         await self.live.node.stop()
+        await self.live.documents.stop()
         if self.live.webhooks is not None:
             await self.live.webhooks.close()
         self._live = None

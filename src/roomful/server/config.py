@@ -10,6 +10,7 @@ import msgspec
 from roomful.auth.options import TokenOptions
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
+from roomful.node.document_options import DocumentOptions
 from roomful.rooms.tags_filter import FilterLimits
 from roomful.server.webhook_options import WebhookOptions
 from roomful.session.options import ConnectionOptions, LimitOptions
@@ -76,6 +77,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tokens: TokenOptions = TokenOptions()
     api: ApiOptions = ApiOptions()
     engine: EngineOptions = EngineOptions()
+    documents: DocumentOptions = DocumentOptions()
     limits: LimitOptions = LimitOptions()
     tags_filter: FilterLimits = FilterLimits()
     webhooks: dict[str, WebhookOptions] = {}
@@ -83,7 +85,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         engine = msgspec.structs.replace(self.engine, url=without_password(self.engine.url))
-        return [(name, engine if name == "engine" else getattr(self, name)) for name in self.__struct_fields__]
+        documents = msgspec.structs.replace(self.documents, store=without_password(self.documents.store))
+        shown = {"engine": engine, "documents": documents}
+        return [(name, shown.get(name, getattr(self, name))) for name in self.__struct_fields__]
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from roomful.auth.options import TokenOptions
 from roomful.model.channel import DEFAULT_NAMESPACE, ChannelOptions, Right
+from roomful.node.document_options import DocumentOptions
 from roomful.server.config import ApiOptions, Config, ServerOptions, without_password
 from roomful.server.config_check import warnings
 from roomful.server.webhook_options import WebhookOptions
@@ -38,6 +39,13 @@ def _server(config: Config) -> Iterator[str]:
     yield f"No token     {'may connect, anonymously' if config.tokens.anonymous else 'may connect if a hook says so'}"
     yield f"API          {_api(config.api)}"
     yield f"Engine       {without_password(config.engine.url)}"
+    yield f"Documents    {_documents(config.documents)}"
+
+
+def _documents(options: DocumentOptions) -> str:
+    who = WHO[Right(options.access)]
+    allowed = "" if options.access == "nobody" else f" ({options.rights})"
+    return f"opened by {who}{allowed}; kept in {without_password(options.store)}"
 
 
 def _webhooks(config: Config) -> Iterator[str]:

@@ -41,6 +41,9 @@ PATHS = (
 )
 """The settings that name a file, or several."""
 
+SQLITE = "sqlite:///"
+"""Before the path in the address of a store."""
+
 KeyPath = tuple[str, ...]
 
 
@@ -143,7 +146,13 @@ def _with_absolute_paths(config: Config, data: Path) -> Config:
         )
         options = msgspec.structs.replace(options, **{key: absolute})
         config = msgspec.structs.replace(config, **{table: options})
-    return config
+    store = absolute_store(config.documents.store, data)
+    return msgspec.structs.replace(config, documents=msgspec.structs.replace(config.documents, store=store))
+
+
+def absolute_store(url: str, data: Path) -> str:
+    """The address of a store, with the path of an SQLite file under the data directory unless it is absolute."""
+    return f"{SQLITE}{data / url.removeprefix(SQLITE)}" if url.startswith(SQLITE) and url != SQLITE else url
 
 
 def _absolute(path: str | None, data: Path) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import socket
 import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,29 +20,42 @@ from roomful.engines.options import EngineOptions
 from roomful.engines.redis_url import SCHEMES as REDIS_SCHEMES
 from roomful.model.channel import ChannelOptions, Right
 from roomful.model.errors import ConfigError
+from roomful.node.document_options import DocumentOptions
+from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
 from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
+from roomful.seams.document_dialect import DocumentDialect
 from roomful.seams.engine import Engine
+from roomful.seams.store import DocumentStore
 from roomful.seams.transport import Receiver, Request, Transport
 from roomful.server.api_keys import ApiKeys
 from roomful.server.config import Config
+from roomful.server.settings import SQLITE, absolute_store, data_directory
 from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
+from roomful.session.document_access import Gate
+from roomful.session.document_session import DocumentContext, DocumentSession
 from roomful.session.refresh import on_expiry
 from roomful.session.session import Context, Session
+from roomful.stores.memory import MemoryStore
+from roomful.stores.sqlite import SqliteStore
 from roomful.transports.events import events_route
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.poll import PollEndpoint
 from roomful.transports.stream import StreamRoute, Streams
+from roomful.wire import hocuspocus, y_websocket
 from roomful.wire.dialect import SUBPROTOCOLS, choose
 
 if TYPE_CHECKING:
     from roomful.server.webhooks import Webhooks
 
 ROOMS_PATH = "/connection/websocket"
+Y_WEBSOCKET_PATH = "/yjs/"
+"""Everything behind it is the document's name."""
+HOCUSPOCUS_PATH = "/hocuspocus"
 
 DEV_OPTIONS = ChannelOptions(
     history_size=100,
@@ -64,6 +79,7 @@ class Live:
 
     config: Config
     node: Node
+    documents: Documents
     context: Context
     api_keys: ApiKeys
     websocket_routes: tuple[WebSocketRoute, ...]
@@ -95,9 +111,10 @@ def wire(
         wheel=Wheel(),
         check_s=config.engine.check_s,
     )
+    authenticator = TokenAuthenticator(config.tokens)
     context = Context(
         node=node,
-        authenticator=TokenAuthenticator(config.tokens),
+        authenticator=authenticator,
         options=config.connection,
         limits=config.limits,
         handlers=HANDLERS,
@@ -119,6 +136,15 @@ def wire(
     rooms = WebSocketRoute(
         ROOMS_PATH, open_room, config.limits.message_max_bytes, SUBPROTOCOLS, deflate=config.server.deflate
     )
+    documents = Documents(
+        _store(config.documents),
+        config.documents,
+        node.wheel,
+        node=node.id,
+        new_client_id=lambda: secrets.randbits(32),
+    )
+    gate = Gate(authenticator=authenticator, options=config.documents, hooks=hooks, insecure=dev)
+    document_context = DocumentContext(node=node, documents=documents, gate=gate, new_id=lambda: str(uuid.uuid4()))
     transport_options = TransportOptions(
         allowed_origins=config.server.allowed_origins,
         trusted_proxies=config.server.trusted_proxies,
@@ -128,9 +154,10 @@ def wire(
     return Live(
         config=config,
         node=node,
+        documents=documents,
         context=context,
         api_keys=ApiKeys(config.api),
-        websocket_routes=(rooms, *more_routes),
+        websocket_routes=(rooms, *_document_routes(document_context), *more_routes),
         transport_options=transport_options,
         streams=streams,
         poll=PollEndpoint(context, streams),
@@ -145,6 +172,32 @@ def _webhooks(config: Config, hooks: Hooks, stats: Stats) -> Webhooks | None:
     from roomful.server.webhooks import Webhooks
 
     return Webhooks(config.webhooks, hooks, stats)
+
+
+def _document_routes(context: DocumentContext) -> tuple[WebSocketRoute, WebSocketRoute]:
+    max_bytes = context.documents.options.message_max_bytes
+
+    def open_one(transport: Transport, request: Request) -> Receiver:
+        dialect: DocumentDialect = y_websocket.FRAMED if transport.framed else y_websocket.BARE
+        return DocumentSession(context, transport, dialect, request, request.path.removeprefix(Y_WEBSOCKET_PATH))
+
+    def open_many(transport: Transport, request: Request) -> Receiver:
+        dialect: DocumentDialect = hocuspocus.FRAMED if transport.framed else hocuspocus.BARE
+        return DocumentSession(context, transport, dialect, request, None)
+
+    return (
+        WebSocketRoute(Y_WEBSOCKET_PATH, open_one, max_bytes, ("*",), below=True),
+        WebSocketRoute(HOCUSPOCUS_PATH, open_many, max_bytes, ("*",)),
+    )
+
+
+def _store(options: DocumentOptions) -> DocumentStore:
+    url = absolute_store(options.store, data_directory())
+    if url == "memory://":
+        return MemoryStore()
+    if url.startswith(SQLITE) and url != SQLITE:
+        return SqliteStore(Path(url.removeprefix(SQLITE)))
+    raise ConfigError(f'documents.store: there is no store {url!r}; this version has "sqlite:///file.db", "memory://"')
 
 
 def _engine(options: EngineOptions) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from roomful.model import command as c
-from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
+from roomful.model.order import DisconnectOrder, DocumentRightsOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.session import orders
 from roomful.session.connect import connect
 from roomful.session.publish import publish
@@ -33,5 +33,6 @@ ORDERS: Mapping[type, OrderHandler] = {
     SubscribeOrder: orders.subscribe,
     UnsubscribeOrder: orders.unsubscribe,
     DisconnectOrder: orders.disconnect_client,
+    DocumentRightsOrder: orders.document_rights,
     RefreshOrder: orders.refresh,
 }

@@ -7,7 +7,7 @@ import logging
 from roomful.model import command as c
 from roomful.model.disconnects import disconnect
 from roomful.model.errors import RoomfulError
-from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
+from roomful.model.order import DisconnectOrder, DocumentRightsOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Position
 from roomful.model.push import RefreshPush, SubscribePush
 from roomful.session.recover import Entry
@@ -79,3 +79,7 @@ async def refresh(session: Session, order: RefreshOrder) -> None:
     session.expires_at = order.expires_at
     watch(session, session)
     session.push(RefreshPush(*ttl(session, session.expires_at, session.server_refresh)))
+
+
+async def document_rights(_session: Session, _order: DocumentRightsOrder) -> None:
+    """Is for `DocumentSession`; a connection to rooms has no documents."""

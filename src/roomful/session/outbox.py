@@ -7,15 +7,23 @@ too slowly) frames wait here, `max_bytes` at most; whoever offers a frame that d
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from roomful.node.flusher import Flusher
 from roomful.node.stats import Stats
-from roomful.seams.dialect import Dialect
 from roomful.seams.transport import Transport
 
 PIECE_BYTES = 262_144
 """A backlog leaves in pieces of this size, so that a client that stalls again leaves no more than one of them in the
 transport's buffer."""
+
+
+class Joiner(Protocol):
+    """What an outbox needs of a dialect."""
+
+    binary: bool
+
+    def join(self, frames: list[bytes]) -> bytes: ...
 
 
 class Outbox:
@@ -39,7 +47,7 @@ class Outbox:
         "on_room",
     )
 
-    def __init__(self, transport: Transport, dialect: Dialect, flusher: Flusher, stats: Stats, max_bytes: int) -> None:
+    def __init__(self, transport: Transport, dialect: Joiner, flusher: Flusher, stats: Stats, max_bytes: int) -> None:
         self._transport = transport
         self._dialect = dialect
         self._binary = dialect.binary

@@ -24,8 +24,9 @@ _FORBIDDEN, _NOT_FOUND, _BAD_REQUEST, _TRY_LATER = 103, 104, 107, 111  # codes o
 
 
 class WebSocketRoute(msgspec.Struct, frozen=True):
-    """Where an endpoint is reached. path: exactly this one. subprotocols: those that it knows.
+    """Where an endpoint is reached. subprotocols: those that it knows; "*" for any, the first offered one is taken.
 
+    path: exactly this one; with `below`, every longer one that begins with it.
     deflate: clients that offer permessage-deflate may send compressed messages, and get some. Under a foreign server
     compression is that server's business.
     """
@@ -35,6 +36,10 @@ class WebSocketRoute(msgspec.Struct, frozen=True):
     max_message_bytes: int = 65_536
     subprotocols: tuple[str, ...] = ()
     deflate: bool = False
+    below: bool = False
+
+    def matches(self, path: str) -> bool:
+        return path.startswith(self.path) and len(path) > len(self.path) if self.below else path == self.path
 
 
 class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +118,7 @@ def negotiate(
     options: TransportOptions,
 ) -> Accepted | Refused:
     """Route, origin, subprotocol and client address of a handshake. path: decoded. peer: "" on a Unix socket."""
-    route = next((route for route in routes if route.path == path), None)
+    route = next((route for route in routes if route.matches(path)), None)
     if route is None:
         return NOTHING_HERE
     headers = read_headers(raw_headers)
@@ -162,7 +167,8 @@ def read_headers(raw: RawHeaders) -> dict[str, str]:
 
 def choose_subprotocol(offered: str, known: Sequence[str]) -> str:
     """The first offered one that is known, "" for none. An empty header offers none (centrifuge-python sends one)."""
-    return next((name for part in offered.split(",") if (name := part.strip()) in known), "")
+    names = (part.strip() for part in offered.split(","))
+    return next((name for name in names if name and (name in known or "*" in known)), "")
 
 
 def origin_allowed(origin: str | None, options: TransportOptions) -> bool:

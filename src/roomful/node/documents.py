@@ -1,0 +1,319 @@
+"""The documents of one node: who opens one first loads it, who comes meanwhile waits for the same load, and some time
+after the last has left it is unloaded.
+
+A load that fails refuses to open: what can't be read is never taken for empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from roomful.model.errors import BadRequest, InternalError, RoomfulError
+from roomful.node import eager
+from roomful.node.document_options import DocumentOptions
+from roomful.node.live_document import Edit, LiveDocument
+from roomful.node.wheel import Wheel
+from roomful.rooms.awareness import Awareness, AwarenessLimits
+from roomful.rooms.document import Broken, Document, Encoded, lineage_mark
+from roomful.rooms.update_walker import Malformed, state_vector
+from roomful.seams.store import DocumentStore, RawWindow, Snapshot, Stored
+
+log = logging.getLogger("roomful.documents")
+
+LOOK_S = 5.0
+"""How often an open document is looked after: awareness that has expired, its log, whether anybody uses it."""
+
+LEASE_S = 60.0
+"""How long compacting one document may take before another node may begin."""
+
+BYTES_PER_ENTRY = 256
+"""A large document may have more entries in its log: compacting writes all of it, however small the edits were."""
+
+UNLOAD_COMPACT_ENTRIES = 16
+"""A document that is unloaded with more entries than this after its snapshot is compacted first: the next load is one
+read and no merge."""
+
+
+class Documents:
+    """All documents that are open here. Names are checked by `check_name`."""
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        options: DocumentOptions,
+        wheel: Wheel,
+        *,
+        node: str,
+        new_client_id: Callable[[], int],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """node: this node's id. new_client_id: draws a Yjs client id for a document's lineage."""
+        self.store = store
+        self.options = options
+        self._wheel = wheel
+        self._new_client_id = new_client_id
+        self.wall_clock = wall_clock
+        self.node = node
+        self._open: dict[str, LiveDocument] = {}
+        self._loading: dict[str, asyncio.Future[LiveDocument]] = {}
+        self._loads = asyncio.Semaphore(options.loads_max)
+        self._caretakers: dict[str, Caretaker] = {}
+
+    async def start(self) -> None:
+        await self.store.start()
+
+    async def stop(self) -> None:
+        """Waits for what isn't durable yet, then closes the store."""
+        for live in tuple(self._open.values()):
+            await live.settled()
+        self._open.clear()
+        await self.store.stop()
+
+    def check_name(self, name: str) -> None:
+        """Raises BadRequest for a name that no document can have."""
+        if not name.strip():
+            raise BadRequest("a document needs a name")
+        if len(name.encode()) > self.options.name_max_bytes:
+            raise BadRequest(f"a document's name has at most {self.options.name_max_bytes} bytes")
+        if any(character < " " or character == "\x7f" for character in name):
+            raise BadRequest("a document's name has no control characters")
+
+    async def open(self, name: str) -> LiveDocument:
+        """The document, held (`LiveDocument.release` gives it back). All who come meanwhile share one load.
+
+        Raises NotAvailable for a deleted document, InternalError where it can't be loaded.
+        """
+        while True:
+            live = self._open.get(name)
+            if live is not None:
+                live.hold()
+                return live
+            loading = self._loading.get(name)
+            if loading is None:
+                loading = self._loading[name] = asyncio.get_running_loop().create_future()
+                eager.start(self._load_for_all(name, loading))
+            await asyncio.wait((loading,))
+            error = loading.exception()
+            if error is not None:
+                raise error
+
+    def now(self) -> float:
+        """The node's monotonic time."""
+        return self._wheel.now()
+
+    async def rescue(self, name: str, update: bytes, author: str) -> int:
+        """Keeps what a client with another history holds; its number."""
+        return await self.store.rescue(name, update, author, self.wall_clock())
+
+    def get(self, name: str) -> LiveDocument | None:
+        """The document if it is open here."""
+        return self._open.get(name)
+
+    def __iter__(self) -> Iterator[LiveDocument]:
+        return iter(tuple(self._open.values()))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def reload(self, live: LiveDocument) -> None:
+        """The engine has failed half-way in this document: it is read anew, and its clients wait meanwhile."""
+        if live.ready and not live.failed:
+            live.ready = False
+            eager.later(self._reload(live))
+
+    # Inside
+
+    async def _load_for_all(self, name: str, loading: asyncio.Future[LiveDocument]) -> None:
+        try:
+            async with self._loads:
+                live = await self._load(name)
+        except RoomfulError as error:
+            loading.set_exception(error)
+        except asyncio.CancelledError:
+            loading.set_exception(InternalError("the server is stopping"))
+            raise
+        except Exception as error:
+            log.exception("document %r could not be loaded", name)
+            loading.set_exception(InternalError(f"the document could not be loaded: {type(error).__name__}"))
+        else:
+            self._open[name] = live
+            live.idle_since = self._wheel.now()
+            caretaker = self._caretakers[name] = Caretaker(self, live)
+            self._wheel.schedule(caretaker, self._wheel.now() + LOOK_S)
+            loading.set_result(live)
+        finally:
+            del self._loading[name]
+            loading.exception()  # nobody may be left who asks
+
+    async def _load(self, name: str) -> LiveDocument:
+        stored = await self._read(name)
+        options = self.options
+        room, lineage, mark = Document(), 0, b""
+        if stored is not None:
+            room, lineage = await self._room_of(name, stored), stored.lineage
+        elif options.lineage:
+            lineage = self._new_client_id()
+            mark = lineage_mark(lineage)
+            room = Document(Encoded(mark, state_vector({lineage: 1})))
+        limits = AwarenessLimits(
+            expiry_s=options.awareness_expiry_s,
+            entry_max_bytes=options.awareness_max_bytes,
+            ids_max=options.awareness_ids_max,
+        )
+        live = LiveDocument(
+            name,
+            room,
+            Awareness(limits),
+            self.store,
+            lineage=lineage,
+            mark=mark,
+            seq=stored.head if stored is not None else 0,
+            wall_clock=self.wall_clock,
+            on_edits=self._on_edits,
+            on_gap=self._on_gap,
+            on_failure=self.forget,
+        )
+        if stored is not None:
+            live.log_entries = len(stored.tail)
+            live.log_bytes = sum(len(logged.entry.update) for logged in stored.tail)
+            live.snapshot_bytes = len(stored.snapshot.update) if stored.snapshot else 0
+        return live
+
+    async def _read(self, name: str) -> Stored | None:
+        reading = asyncio.ensure_future(self.store.load(name))
+        done, _ = await asyncio.wait((reading,), timeout=self.options.load_s)
+        if not done:
+            reading.cancel()
+            raise InternalError(f"the store took longer than {self.options.load_s:g} s")
+        return reading.result()
+
+    async def _room_of(self, name: str, stored: Stored) -> Document:
+        snapshot = stored.snapshot
+        encoded = None
+        if snapshot is not None:
+            encoded = Encoded(snapshot.update, snapshot.state_vector, snapshot.deletions, snapshot.parked)
+        room, bad = Document.load(encoded, [logged.entry.update for logged in stored.tail])
+        if bad:
+            seqs = [stored.tail[index].seq for index in bad]
+            log.error("document %r: the engine refuses entries %s of its log; they are set aside", name, seqs)
+            await self.store.quarantine(name, seqs, "refused by the engine")
+        return room
+
+    async def _reload(self, live: LiveDocument) -> None:
+        """What is on its way to the log is waited for, so nothing is lost."""
+        await live.settled()
+        if live.failed:
+            return
+        try:
+            stored = await self._read(live.name)
+            room = await self._room_of(live.name, stored) if stored is not None else Document()
+        except (RoomfulError, Malformed, Broken) as error:
+            log.error("document %r could not be loaded anew: %s", live.name, error)
+            live.fail(1013, "the document can't be loaded")
+            return
+        live.renewed(room)
+
+    def _on_edits(self, live: LiveDocument, _last: int, _edits: list[Edit]) -> None:
+        caretaker = self._caretakers.get(live.name)
+        if caretaker is not None:
+            caretaker.look_at_log()
+
+    def _on_gap(self, live: LiveDocument) -> None:
+        eager.later(self._catch_up(live))
+
+    async def _catch_up(self, live: LiveDocument) -> None:
+        """Reads what others have appended. A hole in what is left of the log is filled by the snapshot that made it."""
+        try:
+            missed = await self.store.since(live.name, live.seq)
+            if missed is None:
+                stored = await self._read(live.name)
+                if stored is None:
+                    raise InternalError("the document isn't in the store any more")
+                missed = stored.tail
+                if stored.snapshot is not None:
+                    live.take_stored([stored.snapshot.update, *filter(None, (stored.snapshot.parked,))])
+            live.take_stored(logged.entry.update for logged in missed)
+            if missed:
+                live.seq = max(live.seq, missed[-1].seq)
+        except Broken:
+            self.reload(live)
+        except (RoomfulError, Malformed) as error:
+            log.error("document %r could not catch up with its log: %s", live.name, error)
+            live.fail(1013, "the document can't be read")
+
+    def forget(self, live: LiveDocument) -> None:
+        """It isn't open any more."""
+        if self._open.get(live.name) is live:
+            del self._open[live.name]
+            del self._caretakers[live.name]
+
+
+class Caretaker:
+    """Looks after one open document: expired awareness, the length of its log, and whether anybody needs it."""
+
+    __slots__ = ("_compacting", "_documents", "_live", "wheel_slot")
+
+    def __init__(self, documents: Documents, live: LiveDocument) -> None:
+        self._documents = documents
+        self._live = live
+        self._compacting = False
+        self.wheel_slot = 0
+
+    def on_due(self, now: float) -> float | None:
+        live = self._live
+        if self._documents.get(live.name) is not live:
+            return None
+        for id, holders in live.awareness.expire(now).items():
+            live.announce([id], holders)
+        if not live.users and now - live.idle_since >= self._documents.options.unload_s and not self._compacting:
+            eager.later(self._unload())
+        return now + LOOK_S
+
+    def look_at_log(self) -> None:
+        """Compacts a log that has grown too long, one compaction at a time."""
+        if not self._compacting and self._is_long():
+            self._compacting = True
+            eager.later(self._compact())
+
+    def _is_long(self) -> bool:
+        options, live = self._documents.options, self._live
+        size = live.snapshot_bytes
+        allowed = min(options.compact_ratio * size, max(options.compact_bytes, size))
+        return (
+            live.log_bytes > max(options.compact_floor_bytes, allowed)
+            or live.log_entries > options.compact_entries + size // BYTES_PER_ENTRY
+        )
+
+    async def _unload(self) -> None:
+        live, documents = self._live, self._documents
+        if live.log_entries > UNLOAD_COMPACT_ENTRIES and not self._compacting:
+            self._compacting = True
+            await self._compact()
+        if not live.users and not live.pending and documents.get(live.name) is live:
+            documents.forget(live)
+
+    async def _compact(self) -> None:
+        """Puts a snapshot in place of the log, if no other node is about to; a failure is told and harms nothing."""
+        live, documents = self._live, self._documents
+        try:
+            if live.failed or not live.ready:
+                return
+            lease = await documents.store.lease(live.name, documents.node, LEASE_S)
+            if lease is None or live.failed or not live.ready:
+                return
+            upto, entries, size = live.seq, live.log_entries, live.log_bytes
+            encoded = live.room.encode()
+            snapshot = Snapshot(upto, encoded.update, encoded.state_vector, encoded.deletions, encoded.parked)
+            options = documents.options
+            keep = RawWindow(documents.wall_clock() - options.raw_keep_s, options.raw_keep_max_bytes)
+            if await documents.store.compact(live.name, snapshot, lease.fence, keep):
+                live.log_entries -= entries
+                live.log_bytes -= size
+                live.snapshot_bytes = len(snapshot.update)
+        except (RoomfulError, Malformed, Broken) as error:
+            log.error("document %r could not be compacted: %s", live.name, error)
+        finally:
+            self._compacting = False

@@ -1,0 +1,1 @@
+"""Where documents sleep: the implementations of `seams.store.DocumentStore`."""

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from roomful.model.document import AwarenessEntry, Stateless, SyncUpdate
+from roomful.node.live_document import Edit, LiveDocument
+from roomful.rooms.awareness import Awareness
+from roomful.rooms.document import Document
+from roomful.rooms.update_walker import walk
+from roomful.seams.store import Entry
+from roomful.wire import hocuspocus, y_websocket
+from tests.node.slow_store import SlowStore
+
+HI = bytes.fromhex("010101000401017402686900")
+BYE = bytes.fromhex("01010200040101740362796500")
+
+
+class Member:
+    def __init__(
+        self, dialect: y_websocket.YWebsocket | hocuspocus.Hocuspocus = y_websocket.BARE, key: str = ""
+    ) -> None:
+        self.dialect = dialect
+        self.key = key
+        self.got: list[bytes] = []
+        self.lost: tuple[int, str] | None = None
+
+    def send(self, frame: bytes) -> None:
+        self.got.append(frame)
+
+    def send_awareness(self, frame: bytes) -> None:
+        self.got.append(frame)
+
+    def lose(self, code: int, reason: str) -> None:
+        self.lost = (code, reason)
+
+
+class Log:
+    """What a document reported."""
+
+    def __init__(self) -> None:
+        self.edits: list[tuple[int, list[bytes]]] = []
+        self.gaps = self.failures = 0
+
+    def on_edits(self, _live: LiveDocument, last: int, edits: list[Edit]) -> None:
+        self.edits.append((last, [edit.update for edit in edits]))
+
+    def on_gap(self, _live: LiveDocument) -> None:
+        self.gaps += 1
+
+    def on_failure(self, _live: LiveDocument) -> None:
+        self.failures += 1
+
+
+@pytest.fixture
+def store() -> SlowStore:
+    return SlowStore()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def live(store: SlowStore, log: Log) -> AsyncIterator[LiveDocument]:
+    live = LiveDocument(
+        "notes",
+        Document(),
+        Awareness(),
+        store,
+        lineage=9,
+        mark=b"",
+        seq=0,
+        wall_clock=lambda: 5.0,
+        on_edits=log.on_edits,
+        on_gap=log.on_gap,
+        on_failure=log.on_failure,
+    )
+    yield live
+    store.failing = False
+    store.release()
+    await live.settled()
+
+
+def joined(live: LiveDocument, member: Member) -> Member:
+    live.hold()
+    live.enter(member)
+    live.listen(member)
+    live.awareness.join(member, "", 1.0)
+    return member
+
+
+async def test_an_edit_is_stored_then_acknowledged_then_shown(live: LiveDocument, store: SlowStore, log: Log) -> None:
+    ann, bob = joined(live, Member(hocuspocus.BARE, "notes")), joined(live, Member())
+    store.hold()
+    done: list[bool] = []
+    live.edit(HI, walk(HI), "ann", ann, done.append)
+    await asyncio.sleep(0)
+    assert (done, bob.got, live.pending) == ([], [], True)
+    store.release()
+    await live.settled()
+    assert done == [True]
+    assert bob.got == [y_websocket.BARE.encode("", SyncUpdate(HI))]
+    assert ann.got == [], "its wire acknowledges"
+    stored = await store.load("notes")
+    assert stored is not None
+    assert [(one.entry.update, one.entry.author, one.entry.at) for one in stored.tail] == [(HI, "ann", 5.0)]
+    assert log.edits == [(1, [HI])]
+
+
+async def test_edits_of_one_turn_are_one_append(live: LiveDocument, store: SlowStore) -> None:
+    done: list[bool] = []
+    for update in (HI, BYE):
+        live.edit(update, None, "ann", None, done.append)
+    await live.settled()
+    assert store.appends == [2]
+    assert live.seq == 2
+
+
+async def test_what_is_known_waits_for_what_is_not_stored_yet(live: LiveDocument, store: SlowStore) -> None:
+    store.hold()
+    done: list[str] = []
+    live.edit(HI, None, "ann", None, lambda _: done.append("first"))
+    live.edit(HI, None, "bob", None, lambda _: done.append("again"))
+    await asyncio.sleep(0)
+    assert done == []
+    store.release()
+    await live.settled()
+    assert done == ["first", "again"]
+    live.edit(HI, None, "bob", None, lambda _: done.append("at once"))
+    assert done[-1] == "at once"
+
+
+async def test_a_failing_store_ends_it_without_an_acknowledgement(
+    live: LiveDocument, store: SlowStore, log: Log
+) -> None:
+    ann = joined(live, Member())
+    store.failing = True
+    done: list[bool] = []
+    live.edit(HI, None, "ann", ann, done.append)
+    await live.settled()
+    assert (done, ann.got, log.failures) == ([], [], 1)
+    assert ann.lost is not None
+    assert ann.lost[0] == 1013
+
+
+async def test_a_document_begins_with_its_mark(store: SlowStore, log: Log) -> None:
+    live = LiveDocument(
+        "new",
+        Document(),
+        Awareness(),
+        store,
+        lineage=9,
+        mark=BYE,
+        seq=0,
+        wall_clock=lambda: 5.0,
+        on_edits=log.on_edits,
+        on_gap=log.on_gap,
+        on_failure=log.on_failure,
+    )
+    assert await store.load("new") is None, "opening it stores nothing"
+    for update in (HI, BYE):
+        live.edit(update, None, "ann", None, lambda _: None)
+        await live.settled()
+    stored = await store.load("new")
+    assert stored is not None
+    assert [one.entry.update for one in stored.tail] == [BYE, HI, BYE]
+    assert (stored.lineage, live.seq, log.gaps) == (9, 3, 0)
+
+
+async def test_entries_of_other_nodes_in_between_are_noticed(live: LiveDocument, store: SlowStore, log: Log) -> None:
+    await store.append("notes", [Entry(BYE)], 9)
+    live.edit(HI, None, "ann", None, lambda _: None)
+    await live.settled()
+    assert log.gaps == 1
+    assert live.seq == 0, "what isn't in the room isn't counted"
+
+
+async def test_each_wire_is_spelled_once_for_all(live: LiveDocument) -> None:
+    members = [joined(live, Member(hocuspocus.BARE, "notes")) for _ in range(3)]
+    live.broadcast(Stateless("x"))
+    assert len({id(member.got[0]) for member in members}) == 1
+
+
+async def test_who_left_hears_nothing(live: LiveDocument) -> None:
+    ann, bob = joined(live, Member()), joined(live, Member())
+    live.awareness.receive(ann, [AwarenessEntry(1, 1, b"{}")], 1.0)
+    live.leave(ann, 2.0)
+    live.leave(ann, 2.0)
+    live.edit(HI, None, "bob", bob, lambda _: None)
+    await live.settled()
+    await asyncio.sleep(0)
+    assert ann.got == []
+    assert len(bob.got) == 2, "the edit, and that ann is gone"
+    assert live.users == 1

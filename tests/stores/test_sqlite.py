@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from roomful.model.errors import ConfigError, InternalError
+from roomful.seams.store import DocumentStore
+from roomful.stores.sqlite import SqliteStore
+from roomful.testing.store_contract import EVERYTHING, DurableStoreContract, entry, leased, snapshot
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "data" / "roomful.db")
+    yield store
+    await store.stop()
+
+
+class TestSqliteStore(DurableStoreContract):
+    async def reopened(self, store: DocumentStore) -> DocumentStore:
+        await store.stop()
+        return store
+
+
+async def test_no_file_is_made_before_it_is_needed(store: SqliteStore) -> None:
+    await store.start()
+    assert not store.path.exists()
+    await store.load("notes")
+    assert store.path.exists()
+
+
+async def test_two_processes_share_the_file(store: SqliteStore) -> None:
+    other = SqliteStore(store.path)
+    await asyncio.gather(*(each.append("notes", [entry("x")], 1) for each in (store, other) * 20))
+    stored = await other.load("notes")
+    assert stored is not None
+    assert [logged.seq for logged in stored.tail] == list(range(1, 41))
+    assert store.id == other.id
+    await other.stop()
+
+
+async def test_every_commit_is_synced_to_disk(store: SqliteStore) -> None:
+    await store.load("notes")
+    for connection in store._connections:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+async def test_what_is_appended_meanwhile_shares_a_commit(store: SqliteStore) -> None:
+    await store.append("notes", [entry("first")], 1)
+    commits = []
+    store._connections[0].set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+    await asyncio.gather(*(store.append(f"notes-{n % 50}", [entry("x")], 1) for n in range(1000)))
+    assert len(commits) < 50
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = SqliteStore(tmp_path / "file" / "roomful.db")
+    with pytest.raises(ConfigError, match="can't open"):
+        await store.load("notes")
+    await store.stop()
+
+
+async def test_a_file_that_is_no_database_is_never_taken_for_empty(tmp_path: Path) -> None:
+    path = tmp_path / "roomful.db"
+    path.write_bytes(b"this is no database" * 1000)
+    store = SqliteStore(path)
+    with pytest.raises(ConfigError):
+        await store.load("notes")
+    assert path.read_bytes().startswith(b"this is no")
+    await store.stop()
+
+
+async def test_a_failing_disk_fails_the_append_and_nothing_is_lost(store: SqliteStore) -> None:
+    await store.append("notes", [entry("1")], 1)
+    writer = store._connections[0]
+    writer.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(InternalError):
+        await store.append("notes", [entry("x" * 1_000_000)], 1)
+    writer.execute("PRAGMA max_page_count = 1000000")
+    assert await store.append("notes", [entry("2")], 1) == 2
+
+
+async def test_snapshots_inside_the_window_stay_few(store: SqliteStore) -> None:
+    for number in range(1, 60):
+        await store.append("notes", [entry(f"{number}")], 1)
+        await store.compact("notes", snapshot(number), await leased(store, "notes"), EVERYTHING)
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT count(*) FROM snapshots").fetchone()[0] <= 12
+    assert len((await store.raw("notes"))[1]) == 59
