@@ -5,11 +5,14 @@ Source: Centrifuge protocol, sections 9.5, 10.3 and 14 to 16.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Literal
 
 import pytest
 from centrifuge.codecs import _JsonCodec, _ProtobufCodec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roomful.model.channel import ChannelOptions, Right
 from roomful.model.order import SubscribeOrder
@@ -385,3 +388,76 @@ async def test_a_bad_filter_in_a_connect_costs_the_connect(all_on: World) -> Non
     client = all_on.open()
     with pytest.raises(CommandError, match="107"):
         await client.connect(subs={"all:1": {"tf": {}}})
+
+
+# Whatever happens
+
+
+STEPS = st.lists(
+    st.sampled_from(["publish", "publish", "odd", "cut", "stop reading", "read", "again"]),
+    max_size=30,
+)
+
+
+@settings(deadline=None)
+@given(STEPS, st.sampled_from([{}, {"delta": "fossil"}, {"tf": CHESS}]))
+def test_in_the_end_everybody_has_the_newest(steps: list[str], fields: dict[str, Any]) -> None:
+    asyncio.run(_newest_after(steps, fields))
+
+
+async def _newest_after(steps: list[str], fields: dict[str, Any]) -> None:
+    """One client of a cache channel, which keeps what came last; what its filter leaves out doesn't count."""
+    world = World(last=LAST, limits=LimitOptions(outbox_max_bytes=700, recovery_max=5))
+    await world.start()
+    client, reader, position, newest = await world.client(), Reader(), dict[str, Any](), ""
+
+    async def subscribe() -> None:
+        told = await client.subscribe("last:1", **fields, **position)
+        position.update(recover=True, epoch=told["epoch"], offset=told.get("offset", 0))
+        take(told.get("publications", []))
+
+    def take(arrived: list[dict[str, Any]]) -> None:
+        for publication in arrived:
+            if "offset" in publication:
+                position["offset"] = publication["offset"]
+        if "delta" in fields:
+            reader.read(arrived)
+        else:
+            reader.texts += [publication["data"]["text"] for publication in arrived]
+
+    async def drain() -> None:
+        pushes = await client.settle()
+        take(publications(pushes))
+        if any("unsubscribe" in push for push in pushes):
+            await subscribe()
+
+    await subscribe()
+    for number, step in enumerate(steps):
+        text = f"{number} é" + "x" * 90
+        match step:
+            case "publish":
+                await publish(world, "last:1", text, tags={"sport": "chess"})
+                newest = text
+            case "odd":
+                await publish(world, "last:1", text, tags={"sport": "go"})
+                newest = newest if "tf" in fields else text
+            case "cut":
+                await drain()
+                client.cut()
+                client = await world.client()
+                await subscribe()
+            case "stop reading":
+                client.transport.paused = True
+            case "read":
+                client.transport.resume()
+                await drain()
+            case "again":
+                client.transport.resume()
+                await drain()
+                await client.unsubscribe("last:1")
+                await subscribe()
+    client.transport.resume()
+    await drain()
+    await drain()
+    assert reader.texts[-1:] == ([newest] if newest else [])
+    await world.stop()

@@ -1,4 +1,4 @@
-"""HOT. Who listens on this node: channel → spelling → filter → subscribers.
+"""HOT. Who listens on this node: channel → how it is spelled → filter → subscribers.
 
 Each publication is encoded once for each spelling that is present, and looked at once for each filter, however many
 subscribers share them.
@@ -62,19 +62,11 @@ class Manner(msgspec.Struct, frozen=True):
 PLAIN = Manner()
 
 
-class Spelling(NamedTuple):
-    """Who shares one shares every frame."""
-
-    dialect: Dialect
-    compact: bool
-    delta: bool
-
-
 Subscribers: TypeAlias = dict[Subscriber, None]
 
 
 class Group(NamedTuple):
-    """All subscribers of one spelling, by filter."""
+    """Subscribers who share every frame, by filter."""
 
     dialect: Dialect
     compact: bool
@@ -94,42 +86,40 @@ class Audience:
     def __init__(self, number: int) -> None:
         self.number = number
         self.previous: tuple[Publication, str] | None = None
-        self._speakers: dict[Spelling, dict[Match | None, Subscribers]] = {}
+        self._speakers: dict[tuple[Dialect, Manner], Subscribers] = {}
         self._groups: tuple[Group, ...] | None = None
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """All that is there now; put together when the first of a filter comes or the last one goes."""
-        groups = self._groups
-        if groups is None:
-            groups = self._groups = tuple(
-                Group(*spelling, tuple(circles.items())) for spelling, circles in self._speakers.items()
-            )
-        return groups
+        """All that is there now; put together when the first of a kind has come or the last one has gone."""
+        if self._groups is None:
+            circles: dict[tuple[Dialect, bool, bool], list[tuple[Match | None, Subscribers]]] = {}
+            for (dialect, manner), subscribers in self._speakers.items():
+                circles.setdefault((dialect, manner.compact, manner.delta), []).append((manner.match, subscribers))
+            self._groups = tuple(Group(*spelling, tuple(found)) for spelling, found in circles.items())
+        return self._groups
 
     def add(self, dialect: Dialect, manner: Manner, subscriber: Subscriber) -> None:
-        circles = self._speakers.setdefault(Spelling(dialect, manner.compact, manner.delta), {})
-        if manner.match not in circles:
-            circles[manner.match] = {}
+        subscribers = self._speakers.get((dialect, manner))
+        if subscribers is None:
+            subscribers = self._speakers[dialect, manner] = {}
             self._groups = None
-        circles[manner.match][subscriber] = None
+        subscribers[subscriber] = None
 
     def remove(self, dialect: Dialect, manner: Manner, subscriber: Subscriber) -> bool:
-        """Whether that was the last one of all."""
-        spelling = Spelling(dialect, manner.compact, manner.delta)
-        circles = self._speakers.get(spelling, {})
-        subscribers = circles.get(manner.match, {})
-        subscribers.pop(subscriber, None)
-        if not subscribers and circles.pop(manner.match, None) is not None:
-            self._groups = None
-            if not circles:
-                del self._speakers[spelling]
-                if spelling.delta:
+        """Whether nobody is left."""
+        subscribers = self._speakers.get((dialect, manner))
+        if subscribers is not None:
+            subscribers.pop(subscriber, None)
+            if not subscribers:
+                del self._speakers[dialect, manner]
+                self._groups = None
+                if manner.delta:
                     self.previous = None
         return not self._speakers
 
     def __len__(self) -> int:
-        return sum(len(subscribers) for group in self.groups for _, subscribers in group.circles)
+        return sum(map(len, self._speakers.values()))
 
 
 class Hub:
