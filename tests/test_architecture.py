@@ -53,7 +53,7 @@ DOORS: dict[str, set[str]] = {
     "hiredis": {"engines/redis_wire.py"},
     "jwt": {"auth/tokens.py"},
     "msgspec": {"*"},
-    "nats": {"engines/nats.py"},
+    "nats": {"engines/nats_link.py"},
     "prometheus_client": {"server/metrics.py"},
     "pycrdt": {"rooms/document.py", "rooms/shared_state.py"},
     "starlette": {"server/*", "transports/*"},

@@ -1,0 +1,295 @@
+"""NATS JetStream as the engine: nodes that share one NATS server or cluster are one Roomful.
+
+    Link          one connection, made anew when it is lost       JetStream     its API
+    ChannelLogs   the streams of channels                          NatsPresence  who is here, leases
+    NatsControl   orders and questions between nodes
+
+What is promised, and how, stands in docs/decisions (NATS: offsets, gaps, epochs).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from roomful.engines.envelope import Join, Leave, decode, encode, encode_draft
+from roomful.engines.nats_control import NatsControl
+from roomful.engines.nats_deadline import within
+from roomful.engines.nats_jetstream import EXPECTED_LAST, VERSION_MIN, JetStream, JetStreamError, StreamInfo
+from roomful.engines.nats_link import Link, LinkDown, Reply
+from roomful.engines.nats_log import ChannelLogs
+from roomful.engines.nats_presence import NatsPresence
+from roomful.engines.nats_record import HEADER, PUBLICATION, parse
+from roomful.engines.nats_subjects import HERE, LEASES, LIFE, LOG, ONCE, ORDERS, live
+from roomful.engines.options import EngineOptions
+from roomful.model.client import ClientInfo
+from roomful.model.errors import InternalError, RoomfulError
+from roomful.model.publication import Draft, HistoryFilter, Look, Page, Position, Publication, Published, Retention
+from roomful.seams.engine import Sink
+
+logger = logging.getLogger("roomful.engines.nats")
+
+SECOND_NS = 1_000_000_000
+ORDERS_S = 3600
+TIDY_S = 1.0
+STOP_S = 2.0
+
+
+class NatsEngine:
+    """Broker, presence store and control of one node."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._sink: Sink | None = None
+        self._node = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        urls = [url if "://" in url else f"nats://{url}" for url in options.url.split(",")]
+        self._link = Link(urls, "roomful", self._on_up, self._on_down)
+        self._js = JetStream(self._link, options.publish_deadline_s / 2, options.nats_replicas)
+        self._logs = ChannelLogs(self._link, self._js)
+        self.broker = NatsBroker(self._link, self._logs, options.publish_deadline_s)
+        self._entries = NatsPresence(self._js, options.lease_s, self.broker.publish_join, self.broker.publish_leave)
+        self.presence = _TimelyPresence(self._entries, options.publish_deadline_s)
+        self.control = NatsControl(self._link, self._js, self._entries, options.publish_deadline_s)
+
+    @property
+    def ready(self) -> bool:
+        return self._sink is not None and self._link.is_open
+
+    async def start(self, sink: Sink, node: str) -> None:
+        """Raises InternalError with one sentence when it can't."""
+        self._sink, self._node = sink, node
+        self.broker.sink = sink
+        self.control.listen(sink, node)
+        try:
+            await self._link.start()
+        except BaseException:
+            await self._close()
+            raise
+        self._tasks = [asyncio.create_task(self._entries.look_after()), asyncio.create_task(self._tidy())]
+
+    async def stop(self) -> None:
+        if self._sink is None:
+            return
+        try:
+            await within(STOP_S, self._entries.end())
+        except RoomfulError as error:
+            logger.warning("NATS keeps this node's presence until its lease ends: %s", error)
+        await self._close()
+
+    async def _close(self) -> None:
+        self._sink = self.broker.sink = None
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        self.control.end()
+        self.broker.forget_subscriptions()
+        await self._link.stop()
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_S)
+            self._logs.tidy()
+
+    # The connection comes and goes
+
+    async def _on_up(self) -> None:
+        """What a new connection needs before anybody may use it."""
+        self._check_version()
+        await self._link.confirm()  # everything is subscribed
+        log, orders, here = await self._ensure_streams()
+        self._logs.begin(await self._life(log))
+        await self._entries.begin(self._node, here.created)
+        self.control.begin(orders)
+        sink, channels = self._sink, self.broker.subscribed()
+        if sink is not None and channels:
+            # One turn later, because the node asks the log at once, and the link counts as open only then.
+            asyncio.get_running_loop().call_soon(sink.on_lapse, channels)
+
+    def _on_down(self) -> None:
+        logger.warning("the connection to NATS is lost; trying again")
+
+    def _check_version(self) -> None:
+        parts = self._link.server.split(".")
+        if tuple(int(part) for part in parts[:2] if part.isdigit()) < VERSION_MIN:
+            wanted = ".".join(map(str, VERSION_MIN))
+            raise InternalError(f"NATS is version {self._link.server}, and Roomful needs {wanted} or newer")
+
+    async def _ensure_streams(self) -> tuple[StreamInfo, StreamInfo, StreamInfo]:
+        """The streams, made if they aren't there. Raises InternalError."""
+        options = self._options
+        kept = {"storage": options.nats_storage}
+        window = int(options.idempotency_ttl_s * SECOND_NS)
+        age = int(options.nats_max_age_s * SECOND_NS)
+        await self._js.ensure(LIFE, {**kept, "subjects": ["roomful.life"], "max_msgs_per_subject": 1})
+        log = await self._js.ensure(LOG, {**kept, **_heard_as("roomful.log.>", age, min(window, age))})
+        await self._js.ensure(ONCE, {**kept, **_heard_as("roomful.once.>", window, window)})
+        orders = await self._js.ensure(
+            ORDERS,
+            {
+                "storage": "memory",
+                "subjects": ["roomful.order"],
+                "max_age": ORDERS_S * SECOND_NS,
+                "duplicate_window": 120 * SECOND_NS,
+                "republish": {"src": "roomful.order", "dest": "roomful.ordered"},
+            },
+        )
+        here = await self._js.ensure(
+            HERE, {"storage": "memory", "subjects": ["roomful.here.>"], "max_msgs_per_subject": 1}
+        )
+        lease = int(options.lease_s * SECOND_NS)
+        await self._js.ensure(
+            LEASES,
+            {
+                "storage": "memory",
+                "subjects": ["roomful.lease.>"],
+                "max_msgs_per_subject": 1,
+                "max_age": lease,
+                "duplicate_window": min(lease, 120 * SECOND_NS),
+            },
+        )
+        return log, orders, here
+
+    async def _life(self, log: StreamInfo) -> str:
+        """The name of the log's present life: another one whenever it was made anew, or has lost its end."""
+        while True:
+            found = await self._js.last(LIFE, "roomful.life")
+            life, _, created = found.data.decode().partition(" ") if found else ("", "", "")
+            is_short = life == self._logs.life and log.state.last_seq < self._logs.highest
+            if found and created == log.created and not is_short:
+                return life
+            if found:
+                logger.warning("NATS has lost publications: all epochs begin anew")
+            life = secrets.token_hex(3)
+            expected = {EXPECTED_LAST: str(found.sequence if found else 0)}
+            try:
+                await self._js.publish("roomful.life", f"{life} {log.created}".encode(), expected)
+            except JetStreamError:
+                continue  # another node was quicker
+            return life
+
+
+class NatsBroker:
+    """The channels as nodes hear them. See `seams.engine.Broker`. deadline_s: for each call."""
+
+    def __init__(self, link: Link, logs: ChannelLogs, deadline_s: float) -> None:
+        self._link = link
+        self._logs = logs
+        self._deadline_s = deadline_s
+        self._listening: dict[str, int] = {}
+        self.sink: Sink | None = None
+
+    def subscribed(self) -> Collection[str]:
+        return list(self._listening)
+
+    def forget_subscriptions(self) -> None:
+        for number in self._listening.values():
+            self._link.silence(number)
+        self._listening.clear()
+
+    async def subscribe(self, channel: str) -> None:
+        if channel not in self._listening:
+            self._listening[channel] = self._link.listen(live(channel), lambda reply: self._on_live(channel, reply))
+        try:
+            await within(self._deadline_s, self._confirmed())
+        except BaseException:
+            await self.unsubscribe(channel)
+            raise
+
+    async def _confirmed(self) -> None:
+        while True:
+            try:
+                await self._link.confirm()
+                return
+            except LinkDown:
+                await self._link.opened()
+
+    async def unsubscribe(self, channel: str) -> None:
+        number = self._listening.pop(channel, None)
+        if number is not None:
+            self._link.silence(number)
+
+    async def publish(self, channel: str, draft: Draft, keep: Retention) -> Published:
+        if keep.keeps:
+            return await within(self._deadline_s, self._logs.append(channel, draft, keep))
+        if draft.key:
+            return await within(self._deadline_s, self._logs.send_once(channel, draft))
+        await within(self._deadline_s, self._send(channel, encode_draft(draft)))
+        return Published()
+
+    async def publish_join(self, channel: str, info: ClientInfo) -> None:
+        await within(self._deadline_s, self._send(channel, encode(Join(info))))
+
+    async def publish_leave(self, channel: str, info: ClientInfo) -> None:
+        await within(self._deadline_s, self._send(channel, encode(Leave(info))))
+
+    async def history(self, channel: str, wanted: HistoryFilter, keep: Retention) -> Page:
+        if not keep.keeps:
+            return Page([], Position("", 0))
+        return await within(self._deadline_s, self._logs.page(channel, wanted, keep))
+
+    async def heads(self, looks: Sequence[Look]) -> list[Position]:
+        return await within(self._deadline_s, self._logs.heads(looks))
+
+    async def remove_history(self, channel: str) -> None:
+        await within(self._deadline_s, self._logs.remove(channel))
+
+    async def _send(self, channel: str, body: bytes) -> None:
+        """Past the log. It isn't tried again, because nothing would tell the second from the first."""
+        self._link.tell(live(channel), body)
+        await self._link.confirm()
+
+    def _on_live(self, channel: str, reply: Reply) -> None:
+        """What the server has stored (then it has a header of ours), or what was sent past the log."""
+        sink = self.sink
+        if sink is None:
+            return
+        header = reply.header(HEADER)
+        if header is not None:
+            record = parse(header, int(reply.header("Nats-Sequence") or 0))
+            self._logs.heard(channel, record)
+            if record.kind != PUBLICATION:
+                return
+            message, epoch = decode(reply.data, record.offset), record.epoch
+        else:
+            message, epoch = decode(reply.data), ""
+        match message:
+            case Publication():
+                sink.on_publication(channel, message, epoch)
+            case Join(info):
+                sink.on_join(channel, info)
+            case Leave(info):
+                sink.on_leave(channel, info)
+
+
+class _TimelyPresence:
+    """Presence with a deadline for each call."""
+
+    def __init__(self, entries: NatsPresence, deadline_s: float) -> None:
+        self._entries = entries
+        self._deadline_s = deadline_s
+
+    async def add(self, channel: str, info: ClientInfo) -> None:
+        await within(self._deadline_s, self._entries.add(channel, info))
+
+    async def remove(self, channel: str, client: str) -> None:
+        await within(self._deadline_s, self._entries.remove(channel, client))
+
+    async def members(self, channel: str) -> Mapping[str, ClientInfo]:
+        return await within(self._deadline_s, self._entries.members(channel))
+
+    async def counts(self, channel: str) -> tuple[int, int]:
+        return await within(self._deadline_s, self._entries.counts(channel))
+
+
+def _heard_as(subjects: str, max_age: int, window: int) -> dict[str, Any]:
+    """A stream whose messages are told to the nodes that listen, once they are stored."""
+    return {
+        "subjects": [subjects],
+        "max_age": max_age,
+        "duplicate_window": window,
+        "republish": {"src": subjects, "dest": "roomful.live.>"},
+    }

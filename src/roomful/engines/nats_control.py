@@ -1,0 +1,122 @@
+"""Orders and questions between nodes. Orders are kept for an hour, so a node that didn't hear for a while gets them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from roomful.engines.envelope import decode, encode
+from roomful.engines.nats_deadline import within
+from roomful.engines.nats_jetstream import MESSAGE_ID, JetStream, StreamInfo
+from roomful.engines.nats_link import Link, LinkDown, Reply
+from roomful.engines.nats_presence import NatsPresence
+from roomful.engines.nats_subjects import ORDER, ORDERED, ORDERS, SURVEY, answer
+from roomful.model.order import Answer, DisconnectOrder, Order, RefreshOrder, SubscribeOrder, Survey, UnsubscribeOrder
+from roomful.seams.engine import Sink
+
+logger = logging.getLogger("roomful.engines.nats")
+
+
+class NatsControl:
+    """See `seams.engine.Control`. deadline_s: for each call."""
+
+    def __init__(self, link: Link, jetstream: JetStream, presence: NatsPresence, deadline_s: float) -> None:
+        self._link = link
+        self._js = jetstream
+        self._presence = presence
+        self._deadline_s = deadline_s
+        self._sink: Sink | None = None
+        self._stream = ""
+        self._heard = 0
+        self._catching_up: asyncio.Task[None] | None = None
+
+    # Calls
+
+    async def send(self, order: Order) -> None:
+        await within(self._deadline_s, self._send(order))
+
+    async def ask(self, survey: Survey) -> None:
+        await within(self._deadline_s, self._tell(SURVEY, encode(survey)))
+
+    async def answer(self, node: str, answered: Answer) -> None:
+        await within(self._deadline_s, self._tell(answer(node), encode(answered)))
+
+    async def nodes(self) -> Collection[str]:
+        return await within(self._deadline_s, self._presence.nodes())
+
+    async def _send(self, order: Order) -> None:
+        body, key = encode(order), {MESSAGE_ID: self._js.unique_id()}
+        while True:
+            try:
+                await self._js.publish(ORDER, body, key)
+                return
+            except LinkDown:
+                await self._link.opened()
+
+    async def _tell(self, subject: str, body: bytes) -> None:
+        self._link.tell(subject, body)
+        await self._link.confirm()
+
+    # Listening
+
+    def listen(self, sink: Sink, node: str) -> None:
+        """From the next connection on the sink gets what comes."""
+        self._sink = sink
+        self._link.listen(ORDERED, self._on_order)
+        self._link.listen(SURVEY, self._on_question)
+        self._link.listen(answer(node), self._on_question)
+
+    def begin(self, orders: StreamInfo) -> None:
+        """Connected (again). Orders from before the first time aren't for this node."""
+        if not self._stream:
+            self._heard = orders.state.last_seq
+        elif self._stream != orders.created or orders.state.last_seq < self._heard:
+            self._heard = 0  # the server has forgotten what it had, so all that it has is new
+        self._stream = orders.created
+        if orders.state.last_seq > self._heard:
+            self._catch_up_soon()
+
+    def end(self) -> None:
+        self._sink, self._stream = None, ""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            self._catching_up = None
+
+    def _on_order(self, reply: Reply) -> None:
+        sequence = int(reply.header("Nats-Sequence") or 0)
+        if self._catching_up is None and sequence == self._heard + 1:
+            self._deliver(sequence, reply.data)
+        elif sequence > self._heard:
+            self._catch_up_soon()
+
+    def _on_question(self, reply: Reply) -> None:
+        message, sink = decode(reply.data), self._sink
+        if sink is None:
+            return
+        if isinstance(message, Survey):
+            sink.on_survey(message)
+        elif isinstance(message, Answer):
+            sink.on_answer(message)
+
+    def _deliver(self, sequence: int, data: bytes) -> None:
+        self._heard = sequence
+        order = decode(data)
+        if self._sink is not None and isinstance(
+            order, SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder
+        ):
+            self._sink.on_order(order)
+
+    def _catch_up_soon(self) -> None:
+        if self._catching_up is None:
+            self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        """Delivers the orders that were missed, from the stream, until there is none."""
+        try:
+            while (message := await self._js.next(ORDERS, ORDER, self._heard + 1)) is not None:
+                self._deliver(message.sequence, message.data)
+        except LinkDown as error:
+            logger.info("orders that were missed are read after the next connection: %s", error)
+        finally:
+            self._catching_up = None
