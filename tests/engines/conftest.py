@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.nats_server import NatsServer
 from tests.engines.redis_server import RedisServer
 
 pytest.register_assert_rewrite("roomful.testing.engine_contract")
@@ -26,3 +27,12 @@ async def start_redis(component: Callable[[str], str], tmp_path: Path) -> AsyncI
 
     yield start
     await asyncio.gather(*(server.kill() for server in servers))
+
+
+@pytest.fixture
+async def nats(component: Callable[[str], str], tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A NATS server of the test's own."""
+    server = NatsServer(component("nats-server"), tmp_path)
+    await server.start()
+    yield server
+    await server.kill()

@@ -1,13 +1,34 @@
-"""A real nats-server with JetStream, on a free port of loopback, that a test may stop, kill and start again."""
+"""A real nats-server with JetStream on a free port of loopback, which a test may kill and start again; its engines."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
+
+from roomful.engines.nats import NatsEngine
+from roomful.engines.options import EngineOptions
 
 START_S = 10.0
+
+
+Component = Callable[[str], str]
+CHANNEL = "chat:1"
+
+
+def engine_at(url: str, storage: Literal["file", "memory"] = "file", **options: object) -> NatsEngine:
+    """A node's engine. options: of EngineOptions."""
+    return NatsEngine(EngineOptions(url=url, nats_storage=storage, **options))  # type: ignore[arg-type]
+
+
+async def until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Waits for what nothing announces."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 class NatsServer:
@@ -36,7 +57,7 @@ class NatsServer:
             stdin=asyncio.subprocess.DEVNULL,
         )
         async with asyncio.timeout(START_S):
-            while not await _answers(self.port):
+            while not await answers(self.port):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
@@ -61,7 +82,8 @@ def free_port() -> int:
         return port
 
 
-async def _answers(port: int) -> bool:
+async def answers(port: int) -> bool:
+    """Whether a NATS server listens there."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -21,9 +21,10 @@ from roomful.engines.nats_deadline import within
 from roomful.engines.nats_jetstream import EXPECTED_LAST, VERSION_MIN, JetStream, JetStreamError, StreamInfo
 from roomful.engines.nats_link import Link, LinkDown, Reply
 from roomful.engines.nats_log import ChannelLogs
+from roomful.engines.nats_names import Names
 from roomful.engines.nats_presence import NatsPresence
 from roomful.engines.nats_record import HEADER, PUBLICATION, parse
-from roomful.engines.nats_subjects import HERE, LEASES, LIFE, LOG, ONCE, ORDERS, live
+from roomful.engines.nats_url import servers
 from roomful.engines.options import EngineOptions
 from roomful.model.client import ClientInfo
 from roomful.model.errors import InternalError, RoomfulError
@@ -46,14 +47,15 @@ class NatsEngine:
         self._sink: Sink | None = None
         self._node = ""
         self._tasks: list[asyncio.Task[None]] = []
-        urls = [url if "://" in url else f"nats://{url}" for url in options.url.split(",")]
-        self._link = Link(urls, "roomful", self._on_up, self._on_down)
-        self._js = JetStream(self._link, options.publish_deadline_s / 2, options.nats_replicas)
-        self._logs = ChannelLogs(self._link, self._js)
-        self.broker = NatsBroker(self._link, self._logs, options.publish_deadline_s)
-        self._entries = NatsPresence(self._js, options.lease_s, self.broker.publish_join, self.broker.publish_leave)
+        names = self._names = Names(options.prefix)
+        self._link = Link(servers(options.url), options.prefix, options.backlog_max_bytes, self._on_up, self._on_down)
+        self.jetstream = JetStream(self._link, options.publish_deadline_s / 2, options.nats_replicas)
+        self.logs = ChannelLogs(self._link, self.jetstream, names)
+        self.broker = NatsBroker(self._link, self.logs, names, options.publish_deadline_s)
+        join, leave = self.broker.publish_join, self.broker.publish_leave
+        self._entries = NatsPresence(self.jetstream, names, options.renew_s, join, leave)
         self.presence = _TimelyPresence(self._entries, options.publish_deadline_s)
-        self.control = NatsControl(self._link, self._js, self._entries, options.publish_deadline_s)
+        self.control = NatsControl(self._link, self.jetstream, names, self._entries, options.publish_deadline_s)
 
     @property
     def ready(self) -> bool:
@@ -92,7 +94,7 @@ class NatsEngine:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(TIDY_S)
-            self._logs.tidy()
+            self.logs.tidy()
 
     # The connection comes and goes
 
@@ -101,7 +103,7 @@ class NatsEngine:
         self._check_version()
         await self._link.confirm()  # everything is subscribed
         log, orders, here = await self._ensure_streams()
-        self._logs.begin(await self._life(log))
+        self.logs.begin(await self._life(log))
         await self._entries.begin(self._node, here.created)
         self.control.begin(orders)
         sink, channels = self._sink, self.broker.subscribed()
@@ -120,32 +122,32 @@ class NatsEngine:
 
     async def _ensure_streams(self) -> tuple[StreamInfo, StreamInfo, StreamInfo]:
         """The streams, made if they aren't there. Raises InternalError."""
-        options = self._options
+        options, names = self._options, self._names
         kept = {"storage": options.nats_storage}
         window = int(options.idempotency_ttl_s * SECOND_NS)
         age = int(options.nats_max_age_s * SECOND_NS)
-        await self._js.ensure(LIFE, {**kept, "subjects": ["roomful.life"], "max_msgs_per_subject": 1})
-        log = await self._js.ensure(LOG, {**kept, **_heard_as("roomful.log.>", age, min(window, age))})
-        await self._js.ensure(ONCE, {**kept, **_heard_as("roomful.once.>", window, window)})
-        orders = await self._js.ensure(
-            ORDERS,
+        await self.jetstream.ensure(names.life_stream, {**kept, "subjects": [names.life], "max_msgs_per_subject": 1})
+        log = await self.jetstream.ensure(names.log_stream, {**kept, **_heard_as(names, "log", age, min(window, age))})
+        await self.jetstream.ensure(names.once_stream, {**kept, **_heard_as(names, "once", window, window)})
+        orders = await self.jetstream.ensure(
+            names.orders_stream,
             {
                 "storage": "memory",
-                "subjects": ["roomful.order"],
+                "subjects": [names.order],
                 "max_age": ORDERS_S * SECOND_NS,
                 "duplicate_window": 120 * SECOND_NS,
-                "republish": {"src": "roomful.order", "dest": "roomful.ordered"},
+                "republish": {"src": names.order, "dest": names.ordered},
             },
         )
-        here = await self._js.ensure(
-            HERE, {"storage": "memory", "subjects": ["roomful.here.>"], "max_msgs_per_subject": 1}
+        here = await self.jetstream.ensure(
+            names.here_stream, {"storage": "memory", "subjects": [names.every("here")], "max_msgs_per_subject": 1}
         )
         lease = int(options.lease_s * SECOND_NS)
-        await self._js.ensure(
-            LEASES,
+        await self.jetstream.ensure(
+            names.leases_stream,
             {
                 "storage": "memory",
-                "subjects": ["roomful.lease.>"],
+                "subjects": [names.every("lease")],
                 "max_msgs_per_subject": 1,
                 "max_age": lease,
                 "duplicate_window": min(lease, 120 * SECOND_NS),
@@ -156,17 +158,20 @@ class NatsEngine:
     async def _life(self, log: StreamInfo) -> str:
         """The name of the log's present life: another one whenever it was made anew, or has lost its end."""
         while True:
-            found = await self._js.last(LIFE, "roomful.life")
+            found = await self.jetstream.last(self._names.life_stream, self._names.life)
             life, _, created = found.data.decode().partition(" ") if found else ("", "", "")
-            is_short = life == self._logs.life and log.state.last_seq < self._logs.highest
+            is_short = life == self.logs.life and log.state.last_seq < self.logs.highest
             if found and created == log.created and not is_short:
                 return life
             if found:
-                logger.warning("NATS has lost publications: all epochs begin anew")
+                logger.warning(
+                    "NATS has lost publications, so all epochs begin anew: its log of %s ends at %d, and we knew %d",
+                    *(log.created, log.state.last_seq, self.logs.highest),
+                )
             life = secrets.token_hex(3)
             expected = {EXPECTED_LAST: str(found.sequence if found else 0)}
             try:
-                await self._js.publish("roomful.life", f"{life} {log.created}".encode(), expected)
+                await self.jetstream.publish(self._names.life, f"{life} {log.created}".encode(), expected)
             except JetStreamError:
                 continue  # another node was quicker
             return life
@@ -175,8 +180,9 @@ class NatsEngine:
 class NatsBroker:
     """The channels as nodes hear them. See `seams.engine.Broker`. deadline_s: for each call."""
 
-    def __init__(self, link: Link, logs: ChannelLogs, deadline_s: float) -> None:
+    def __init__(self, link: Link, logs: ChannelLogs, names: Names, deadline_s: float) -> None:
         self._link = link
+        self._names = names
         self._logs = logs
         self._deadline_s = deadline_s
         self._listening: dict[str, int] = {}
@@ -192,7 +198,9 @@ class NatsBroker:
 
     async def subscribe(self, channel: str) -> None:
         if channel not in self._listening:
-            self._listening[channel] = self._link.listen(live(channel), lambda reply: self._on_live(channel, reply))
+            self._listening[channel] = self._link.listen(
+                self._names.live(channel), lambda reply: self._on_live(channel, reply)
+            )
         try:
             await within(self._deadline_s, self._confirmed())
         except BaseException:
@@ -239,7 +247,7 @@ class NatsBroker:
 
     async def _send(self, channel: str, body: bytes) -> None:
         """Past the log. It isn't tried again, because nothing would tell the second from the first."""
-        self._link.tell(live(channel), body)
+        self._link.tell(self._names.live(channel), body)
         await self._link.confirm()
 
     def _on_live(self, channel: str, reply: Reply) -> None:
@@ -285,11 +293,11 @@ class _TimelyPresence:
         return await within(self._deadline_s, self._entries.counts(channel))
 
 
-def _heard_as(subjects: str, max_age: int, window: int) -> dict[str, Any]:
+def _heard_as(names: Names, kind: str, max_age: int, window: int) -> dict[str, Any]:
     """A stream whose messages are told to the nodes that listen, once they are stored."""
     return {
-        "subjects": [subjects],
+        "subjects": [names.every(kind)],
         "max_age": max_age,
         "duplicate_window": window,
-        "republish": {"src": subjects, "dest": "roomful.live.>"},
+        "republish": {"src": names.every(kind), "dest": names.every("live")},
     }

@@ -10,8 +10,8 @@ from roomful.engines.envelope import decode, encode
 from roomful.engines.nats_deadline import within
 from roomful.engines.nats_jetstream import MESSAGE_ID, JetStream, StreamInfo
 from roomful.engines.nats_link import Link, LinkDown, Reply
+from roomful.engines.nats_names import Names
 from roomful.engines.nats_presence import NatsPresence
-from roomful.engines.nats_subjects import ORDER, ORDERED, ORDERS, SURVEY, answer
 from roomful.model.order import Answer, DisconnectOrder, Order, RefreshOrder, SubscribeOrder, Survey, UnsubscribeOrder
 from roomful.seams.engine import Sink
 
@@ -21,8 +21,11 @@ logger = logging.getLogger("roomful.engines.nats")
 class NatsControl:
     """See `seams.engine.Control`. deadline_s: for each call."""
 
-    def __init__(self, link: Link, jetstream: JetStream, presence: NatsPresence, deadline_s: float) -> None:
+    def __init__(
+        self, link: Link, jetstream: JetStream, names: Names, presence: NatsPresence, deadline_s: float
+    ) -> None:
         self._link = link
+        self._names = names
         self._js = jetstream
         self._presence = presence
         self._deadline_s = deadline_s
@@ -37,10 +40,10 @@ class NatsControl:
         await within(self._deadline_s, self._send(order))
 
     async def ask(self, survey: Survey) -> None:
-        await within(self._deadline_s, self._tell(SURVEY, encode(survey)))
+        await within(self._deadline_s, self._tell(self._names.survey, encode(survey)))
 
     async def answer(self, node: str, answered: Answer) -> None:
-        await within(self._deadline_s, self._tell(answer(node), encode(answered)))
+        await within(self._deadline_s, self._tell(self._names.answer(node), encode(answered)))
 
     async def nodes(self) -> Collection[str]:
         return await within(self._deadline_s, self._presence.nodes())
@@ -49,7 +52,7 @@ class NatsControl:
         body, key = encode(order), {MESSAGE_ID: self._js.unique_id()}
         while True:
             try:
-                await self._js.publish(ORDER, body, key)
+                await self._js.publish(self._names.order, body, key)
                 return
             except LinkDown:
                 await self._link.opened()
@@ -63,9 +66,9 @@ class NatsControl:
     def listen(self, sink: Sink, node: str) -> None:
         """From the next connection on the sink gets what comes."""
         self._sink = sink
-        self._link.listen(ORDERED, self._on_order)
-        self._link.listen(SURVEY, self._on_question)
-        self._link.listen(answer(node), self._on_question)
+        self._link.listen(self._names.ordered, self._on_order)
+        self._link.listen(self._names.survey, self._on_question)
+        self._link.listen(self._names.answer(node), self._on_question)
 
     def begin(self, orders: StreamInfo) -> None:
         """Connected (again). Orders from before the first time aren't for this node."""
@@ -114,7 +117,9 @@ class NatsControl:
     async def _catch_up(self) -> None:
         """Delivers the orders that were missed, from the stream, until there is none."""
         try:
-            while (message := await self._js.next(ORDERS, ORDER, self._heard + 1)) is not None:
+            while (
+                message := await self._js.next(self._names.orders_stream, self._names.order, self._heard + 1)
+            ) is not None:
                 self._deliver(message.sequence, message.data)
         except LinkDown as error:
             logger.info("orders that were missed are read after the next connection: %s", error)

@@ -12,8 +12,8 @@ import heapq
 
 from roomful.engines.nats_jetstream import JetStream
 from roomful.engines.nats_link import LinkDown
+from roomful.engines.nats_names import Names
 from roomful.engines.nats_record import Record
-from roomful.engines.nats_subjects import LOG, log
 
 EACH_TIDY = 500
 """Purges asked for at once."""
@@ -22,10 +22,11 @@ EACH_TIDY = 500
 class Expiry:
     """An agenda with one entry a channel: the record that this node wrote last."""
 
-    __slots__ = ("_heap", "_js", "_records")
+    __slots__ = ("_heap", "_js", "_names", "_records")
 
-    def __init__(self, jetstream: JetStream) -> None:
+    def __init__(self, jetstream: JetStream, names: Names) -> None:
         self._js = jetstream
+        self._names = names
         self._records: dict[str, Record] = {}
         self._heap: list[tuple[int, str]] = []
 
@@ -48,9 +49,9 @@ class Expiry:
             record = self._records[channel]
             try:
                 if now_ms >= record.ends_ms:
-                    self._js.purge_soon(LOG, filter=log(channel), seq=record.sequence + 1)
-                elif record.expires_ms <= now_ms:
-                    self._js.purge_soon(LOG, filter=log(channel), seq=record.sequence)
+                    self._purge(channel, record.sequence + 1)
+                elif now_ms >= record.expires_ms:
+                    self._purge(channel, record.sequence)
             except LinkDown:
                 heapq.heappush(self._heap, (at, channel))
                 return
@@ -58,6 +59,9 @@ class Expiry:
                 del self._records[channel]
             else:
                 heapq.heappush(self._heap, (_due(record, now_ms), channel))
+
+    def _purge(self, channel: str, before: int) -> None:
+        self._js.purge_soon(self._names.log_stream, filter=self._names.log(channel), seq=before)
 
 
 def _due(record: Record, now_ms: int) -> int:

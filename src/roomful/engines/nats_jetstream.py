@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from roomful.engines.nats_link import Link, LinkDown, Reply
+from roomful.engines.nats_link import Link, LinkDown, NotSent, Reply
 from roomful.model.errors import InternalError
 
 API = "$JS.API"
@@ -114,8 +114,9 @@ class JetStream:
                 raise
         return await self._call(f"STREAM.UPDATE.{name}", payload, StreamInfo)
 
-    async def info(self, stream: str) -> StreamInfo:
-        return await self._call(f"STREAM.INFO.{stream}", b"", StreamInfo)
+    async def remove(self, stream: str) -> None:
+        """Removes a stream with all that is in it."""
+        await self._call(f"STREAM.DELETE.{stream}", b"", _Purged)
 
     async def subjects(self, stream: str, pattern: str) -> dict[str, int]:
         """Subjects of a stream that have messages, with how many. A server tells 100,000 in one answer."""
@@ -214,7 +215,7 @@ class JetStream:
         if status == 503:
             if self._link.is_open:
                 self._link.renew()
-            raise LinkDown("NATS doesn't have our streams (is JetStream on? start it with -js)")
+            raise NotSent("NATS doesn't have our streams (is JetStream on? start it with -js)")
 
 
 class _Error(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable
@@ -35,8 +36,7 @@ RETRY_MAX_S = 1.0
 """Between attempts to connect, growing, each multiplied by a random number of 0.5 … 1.5 so that nodes don't come at
 once. Short, because a server that starts again is waited for by everybody."""
 
-PENDING_MAX_BYTES = 8 * 1024 * 1024
-"""What may wait to be sent, for a server that doesn't read."""
+AGAIN_S = 0.02
 
 IGNORED = "0"
 """The reply token of requests whose answer nobody waits for."""
@@ -80,8 +80,9 @@ Handler = Callable[[Reply], None]
 class _Connection(Client):
     """nats-py's client for one connection. Messages go to `on_message`, commands leave together."""
 
-    def __init__(self, on_message: Callable[[int, bytes, bytes, bytes], None]) -> None:
+    def __init__(self, backlog_max_bytes: int, on_message: Callable[[int, bytes, bytes, bytes], None]) -> None:
         super().__init__()
+        self._backlog_max_bytes = backlog_max_bytes
         self._on_message = on_message
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
@@ -91,7 +92,7 @@ class _Connection(Client):
         """Raises LinkDown when it can't go out."""
         if not self.is_connected:
             raise NotSent("NATS isn't connected")
-        if self._pending_data_size + len(command) > PENDING_MAX_BYTES:
+        if self._pending_data_size + len(command) > self._backlog_max_bytes:
             raise NotSent("NATS doesn't take what we send")
         self._pending.append(command)
         self._pending_data_size += len(command)
@@ -109,19 +110,22 @@ class _Connection(Client):
 class Link:
     """The connection of one node.
 
-    urls: servers, one of them is taken at random. on_up: called whenever a connection is there, before anybody else
-    may use it, with everything subscribed; if it raises, that connection is given up. on_down: called when it is lost.
+    urls: servers, one of them is taken at random. backlog_max_bytes: what may wait to be sent.
+    on_up: called whenever a connection is there, before anybody else may use it, with everything subscribed; if it
+    raises, that connection is given up. on_down: called when it is lost.
     """
 
     def __init__(
         self,
         urls: list[str],
         name: str,
+        backlog_max_bytes: int,
         on_up: Callable[[], Awaitable[None]],
         on_down: Callable[[], None],
     ) -> None:
         self._urls = urls
         self._name = name
+        self._backlog_max_bytes = backlog_max_bytes
         self._on_up = on_up
         self._on_down = on_down
         self._connection: _Connection | None = None
@@ -170,7 +174,8 @@ class Link:
             self._connection.abort()
 
     async def opened(self) -> None:
-        """Waits until there is a connection that may be used."""
+        """Waits until it makes sense to try again: there is a connection, perhaps the one that has just failed."""
+        await asyncio.sleep(AGAIN_S)
         await self._open.wait()
 
     # Sending
@@ -310,7 +315,7 @@ class Link:
     async def _connect(self) -> None:
         failures: list[Exception] = []
         lost = self._lost = asyncio.Event()
-        connection = _Connection(self._on_message)
+        connection = _Connection(self._backlog_max_bytes, self._on_message)
 
         async def note(error: Exception) -> None:
             failures.append(error)
@@ -329,7 +334,7 @@ class Link:
             "reconnect_time_wait": 0.05,
             "connect_timeout": CONNECT_S,
             "flush_timeout": ECHO_S,
-            "pending_size": PENDING_MAX_BYTES,
+            "pending_size": self._backlog_max_bytes,
         }
         try:
             async with asyncio.timeout(2 * CONNECT_S):
@@ -378,7 +383,7 @@ def shown(url: str) -> str:
 def _why(failures: list[Exception]) -> str:
     """The most telling of what went wrong."""
     for failure in failures:
-        if isinstance(failure, OSError) and not isinstance(failure, TimeoutError):
-            return failure.strerror or str(failure)
+        if isinstance(failure, OSError) and failure.errno:
+            return os.strerror(failure.errno)
     telling = [str(failure).removeprefix("nats: ") for failure in failures if str(failure)]
     return telling[0] if telling else f"no answer within {2 * CONNECT_S:g} s"

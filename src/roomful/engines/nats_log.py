@@ -12,8 +12,9 @@ import itertools
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -30,8 +31,8 @@ from roomful.engines.nats_jetstream import (
     Message,
 )
 from roomful.engines.nats_link import Link, LinkDown, NotSent
+from roomful.engines.nats_names import Names, message_id
 from roomful.engines.nats_record import HEADER, Record
-from roomful.engines.nats_subjects import LOG, ONCE, log, message_id, once
 from roomful.model.errors import InternalError, WireError
 from roomful.model.publication import Draft, HistoryFilter, Look, Page, Position, Publication, Published, Retention
 
@@ -49,17 +50,22 @@ LOOKS_AT_ONCE = 500
 PAGES_AT_ONCE = 32
 
 
+ReadT = TypeVar("ReadT")
+
+
 class ChannelLogs:
     """Streams of publications. Calls wait for a connection, as long as the caller lets them."""
 
-    def __init__(self, link: Link, jetstream: JetStream) -> None:
+    def __init__(self, link: Link, jetstream: JetStream, names: Names) -> None:
         self._link = link
         self._js = jetstream
+        self._names = names
+        self._stored = _Stored(link, jetstream)
         self._known: OrderedDict[str, Record] = OrderedDict()
         self._turns: dict[str, _Turn] = {}
         self._attempts = itertools.count(1)
         self._me = secrets.token_hex(4)
-        self._expiry = Expiry(jetstream)
+        self._expiry = Expiry(jetstream, names)
         self.life = ""
         """What every epoch of the server's present life begins with."""
         self.highest = 0
@@ -86,7 +92,7 @@ class ChannelLogs:
         """Drops a channel's publications."""
         after = await self._write(channel, lambda newest, by: newest and records.cut(newest, by))
         if after is not None:
-            await self._js.purge(LOG, filter=log(channel), seq=after.sequence)
+            await self._js.purge(self._names.log_stream, filter=self._names.log(channel), seq=after.sequence)
 
     async def _append(self, channel: str, draft: Draft, keep: Retention) -> Published:
         body, generation = encode_draft(draft), 0
@@ -97,7 +103,7 @@ class ChannelLogs:
                 self._trim(channel, written, keep)
                 return Published(written.position)
             # The key was used before: by this very attempt (then `_write_publication` knows), or by an earlier one.
-            first = (await self._js.at(LOG, [written.seq]))[0]
+            first = (await self._stored.at(self._names.log_stream, [written.seq]))[0]
             if first is None:  # trimmed meanwhile, so its place is forgotten, but not that it was published
                 return Published(None, repeated=True)
             if self._is_forgotten(first):
@@ -111,10 +117,10 @@ class ChannelLogs:
         while True:
             headers, by = self._key_headers(channel, draft, generation), self._attempt()
             headers["Roomful-By"] = by
-            ack = await self._persistently(once(channel), body, headers)
+            ack = await self._persistently(self._names.once(channel), body, headers)
             if not ack.duplicate:
                 return Published()
-            first = (await self._js.at(ONCE, [ack.seq]))[0]
+            first = (await self._stored.at(self._names.once_stream, [ack.seq]))[0]
             if first is not None and first.header("Roomful-By") == by:
                 return Published()
             if first is not None and self._is_forgotten(first):
@@ -175,7 +181,7 @@ class ChannelLogs:
 
         The condition makes it harmless to write again after a lost answer: only one of the two can be stored.
         """
-        subject, life = log(channel), self.life
+        subject, life = self._names.log(channel), self.life
         headers = {EXPECTED_LAST: str(expected), HEADER: record.header(), **headers}
         unsure = False
         while True:
@@ -183,7 +189,7 @@ class ChannelLogs:
                 if unsure:
                     if self.life != life:
                         raise InternalError("NATS lost its data while a publish was under way: it may have been sent")
-                    found = await self._js.next(LOG, subject, expected + 1)
+                    found = await self._stored.next(self._names.log_stream, subject, expected + 1)
                     if found is not None:
                         return self._settle(channel, record, record_of(found))
                 elif self.life != life:
@@ -199,14 +205,14 @@ class ChannelLogs:
                 self._known.pop(channel, None)
                 return await self._settled(channel, expected, record) if unsure else None
             if ack.duplicate:
-                found = (await self._js.at(LOG, [ack.seq]))[0] if unsure else None
+                found = (await self._stored.at(self._names.log_stream, [ack.seq]))[0] if unsure else None
                 if found is not None and record_of(found).by == record.by:
                     return self._remember(channel, record_of(found))
                 return ack
             return self._remember(channel, msgspec.structs.replace(record, sequence=ack.seq))
 
     async def _settled(self, channel: str, expected: int, record: Record) -> Record | None:
-        found = await self._js.next(LOG, log(channel), expected + 1)
+        found = await self._stored.next(self._names.log_stream, self._names.log(channel), expected + 1)
         return self._settle(channel, record, record_of(found)) if found is not None else None
 
     def _settle(self, channel: str, ours: Record, found: Record) -> Record | None:
@@ -223,23 +229,18 @@ class ChannelLogs:
         self._expiry.note(channel, record)
         if record.offset > keep.size and record.offset % max(16, keep.size // 4) == 0:
             try:
-                self._js.purge_soon(LOG, filter=log(channel), keep=keep.size + SPARE)
+                self._js.purge_soon(self._names.log_stream, filter=self._names.log(channel), keep=keep.size + SPARE)
             except LinkDown:
                 logger.info("%r is trimmed later: NATS isn't connected", channel)
 
     # Reading
 
     async def page(self, channel: str, wanted: HistoryFilter, keep: Retention) -> Page:
-        while True:
-            try:
-                head = await self._living(channel, keep)
-                if wanted.limit == 0:
-                    return Page([], head.position)
-                low, high = _bounds(head, wanted, self._js.now_ms())
-                publications = await self._read(channel, head, low, high)
-                break
-            except LinkDown:
-                await self._link.opened()
+        head = await self._living(channel, keep)
+        if wanted.limit == 0:
+            return Page([], head.position)
+        low, high = _bounds(head, wanted, self._js.now_ms())
+        publications = await self._read(channel, head, low, high)
         if wanted.reverse:
             publications.reverse()
         if wanted.max_bytes is not None:
@@ -250,7 +251,7 @@ class ChannelLogs:
         positions: list[Position] = []
         for start in range(0, len(looks), LOOKS_AT_ONCE):
             part = looks[start : start + LOOKS_AT_ONCE]
-            newest = await self._js.lasts(LOG, [log(look.channel) for look in part])
+            newest = await self._stored.lasts(self._names.log_stream, [self._names.log(look.channel) for look in part])
             for look, message in zip(part, newest, strict=True):
                 positions.append(await self._position(look, message))
         return positions
@@ -296,7 +297,7 @@ class ChannelLogs:
             offsets = [offset for offset in range(high, max(low, high - PAGES_AT_ONCE + 1) - 1, -1) if offset in places]
             if not offsets:
                 break
-            messages = await self._js.at(LOG, [places[offset] for offset in offsets])
+            messages = await self._stored.at(self._names.log_stream, [places[offset] for offset in offsets])
             for offset, message in zip(offsets, messages, strict=True):
                 if message is None or (record := record_of(message)).position != Position(head.epoch, offset):
                     return found[::-1]
@@ -309,7 +310,7 @@ class ChannelLogs:
         low, high = 1, head.sequence
         while low <= high:
             middle = (low + high) // 2
-            message = await self._js.next(LOG, log(channel), middle)
+            message = await self._stored.next(self._names.log_stream, self._names.log(channel), middle)
             record = record_of(message) if message else None
             if record is None or record.epoch != head.epoch or record.offset < offset:
                 if record is None or record.sequence > high:
@@ -323,7 +324,7 @@ class ChannelLogs:
         return {}
 
     async def _newest(self, channel: str) -> Record | None:
-        message = await self._js.last(LOG, log(channel))
+        message = await self._stored.last(self._names.log_stream, self._names.log(channel))
         return self._remember(channel, record_of(message)) if message else None
 
     # What is known
@@ -364,6 +365,35 @@ class ChannelLogs:
                 self._turns.pop(channel, None)
 
 
+class _Stored:
+    """What the server has stored, read again when the connection is lost meanwhile."""
+
+    __slots__ = ("_js", "_link")
+
+    def __init__(self, link: Link, jetstream: JetStream) -> None:
+        self._link = link
+        self._js = jetstream
+
+    async def last(self, stream: str, subject: str) -> Message | None:
+        return (await self.lasts(stream, [subject]))[0]
+
+    async def lasts(self, stream: str, subjects: list[str]) -> list[Message | None]:
+        return await self._again(lambda: self._js.lasts(stream, subjects))
+
+    async def at(self, stream: str, sequences: list[int]) -> list[Message | None]:
+        return await self._again(lambda: self._js.at(stream, sequences))
+
+    async def next(self, stream: str, subject: str, sequence: int) -> Message | None:
+        return await self._again(lambda: self._js.next(stream, subject, sequence))
+
+    async def _again(self, read: Callable[[], Awaitable[ReadT]]) -> ReadT:
+        while True:
+            try:
+                return await read()
+            except LinkDown:
+                await self._link.opened()
+
+
 class _Turn:
     __slots__ = ("lock", "users")
 
@@ -380,7 +410,7 @@ def record_of(message: Message) -> Record:
 def _publication(message: Message, offset: int) -> Publication:
     publication = decode(message.data, offset)
     if not isinstance(publication, Publication):
-        raise WireError(f"record {message.sequence} of {LOG} is no publication")
+        raise WireError(f"record {message.sequence} is no publication")
     return publication
 
 

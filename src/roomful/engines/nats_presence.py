@@ -13,16 +13,7 @@ from collections.abc import Awaitable, Callable, Collection
 import msgspec
 
 from roomful.engines.nats_jetstream import EXPECTED_LAST, JetStream, JetStreamError
-from roomful.engines.nats_subjects import (
-    HERE,
-    LEASES,
-    entries_of_channel,
-    entries_of_node,
-    entry,
-    lease,
-    registration,
-    token,
-)
+from roomful.engines.nats_names import Names, token
 from roomful.model.client import ClientInfo
 from roomful.model.errors import RoomfulError
 
@@ -33,8 +24,6 @@ LOOK_S = 1.0
 
 SETTLE_S = 5.0
 """After a connection was made others may still be on their way: nobody is taken for dead so soon."""
-
-LEASE_PATTERN = "roomful.lease.*"
 
 Announce = Callable[[str, ClientInfo], Awaitable[None]]
 
@@ -50,11 +39,12 @@ _decode = msgspec.msgpack.Decoder(_Entry).decode
 
 
 class NatsPresence:
-    """Presence of all nodes. join, leave: announce in a channel. lease_s: how long a node may be silent."""
+    """Presence of all nodes. join, leave: announce in a channel. renew_s: how often the lease is renewed."""
 
-    def __init__(self, jetstream: JetStream, lease_s: float, join: Announce, leave: Announce) -> None:
+    def __init__(self, jetstream: JetStream, names: Names, renew_s: float, join: Announce, leave: Announce) -> None:
         self._js = jetstream
-        self._lease_s = lease_s
+        self._names = names
+        self._renew_s = renew_s
         self._join = join
         self._leave = leave
         self._node = ""
@@ -72,15 +62,13 @@ class NatsPresence:
 
     async def remove(self, channel: str, client: str) -> None:
         self._own.pop((channel, client), None)
-        await self._js.purge(HERE, filter=entry(self._node, channel, client))
+        await self._js.purge(self._names.here_stream, filter=self._names.entry(self._node, channel, client))
 
     async def members(self, channel: str) -> dict[str, ClientInfo]:
-        subjects, living = await asyncio.gather(
-            self._js.subjects(HERE, entries_of_channel(channel)), self._js.subjects(LEASES, LEASE_PATTERN)
-        )
-        tokens = {name.rpartition(".")[2] for name in living}
-        wanted = [name for name in subjects if name.split(".")[2] in tokens]
-        messages = await self._js.lasts(HERE, wanted)
+        here = self._js.subjects(self._names.here_stream, self._names.entries_of_channel(channel))
+        subjects, living = await asyncio.gather(here, self._living())
+        wanted = [name for name in subjects if name.split(".")[2] in living]
+        messages = await self._js.lasts(self._names.here_stream, wanted)
         entries = [_decode(message.data) for message in messages if message is not None]
         return {found.info[1]: ClientInfo(*found.info) for found in entries}
 
@@ -90,9 +78,16 @@ class NatsPresence:
 
     async def nodes(self) -> Collection[str]:
         """The ids of the nodes whose lease holds."""
-        living = await self._js.subjects(LEASES, LEASE_PATTERN)
-        messages = await self._js.lasts(LEASES, living)
+        leases = await self._leases()
+        messages = await self._js.lasts(self._names.leases_stream, leases)
         return {message.data.decode() for message in messages if message is not None}
+
+    async def _leases(self) -> Collection[str]:
+        return await self._js.subjects(self._names.leases_stream, self._names.every("lease"))
+
+    async def _living(self) -> Collection[str]:
+        """The nodes whose lease holds, as parts of subjects."""
+        return {name.rpartition(".")[2] for name in await self._leases()}
 
     # Its life
 
@@ -113,7 +108,7 @@ class NatsPresence:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                if loop.time() - self._renewed_at >= self._lease_s / 3:
+                if loop.time() - self._renewed_at >= self._renew_s:
                     await self._renew()
                 await self._bury_the_dead()
             except RoomfulError as error:
@@ -123,25 +118,25 @@ class NatsPresence:
         """Takes everything of this node away."""
         self._own.clear()
         self._lease, self._stream = 0, ""
-        await self._js.purge(LEASES, filter=lease(self._node))
-        await self._js.purge(HERE, filter=entries_of_node(self._node))
-        await self._js.purge(HERE, filter=registration(self._node))
+        await self._js.purge(self._names.leases_stream, filter=self._names.lease(self._node))
+        await self._js.purge(self._names.here_stream, filter=self._names.entries_of_node(self._node))
+        await self._js.purge(self._names.here_stream, filter=self._names.registration(self._node))
 
     async def _renew(self) -> None:
         """Prolongs the lease under the condition that it hasn't ended, and begins a new one if it has."""
         payload, lost = self._node.encode(), False
         while True:
             try:
-                ack = await self._js.publish(lease(self._node), payload, {EXPECTED_LAST: str(self._lease)})
+                ack = await self._js.publish(self._names.lease(self._node), payload, {EXPECTED_LAST: str(self._lease)})
                 break
             except JetStreamError:
                 # It ended, or a renewal was stored whose answer was lost: then the newest is ours all the same.
-                found = await self._js.last(LEASES, lease(self._node))
+                found = await self._js.last(self._names.leases_stream, self._names.lease(self._node))
                 lost = lost or found is None
                 self._lease = found.sequence if found else 0
         self._lease = ack.seq
         self._renewed_at = asyncio.get_running_loop().time()
-        stored = (await self._js.at(LEASES, [ack.seq]))[0]
+        stored = (await self._js.at(self._names.leases_stream, [ack.seq]))[0]
         if stored is not None:
             self._js.set_clock(stored.time_ms)
         if not await self._register() or lost:
@@ -149,8 +144,8 @@ class NatsPresence:
 
     async def _register(self) -> bool:
         """Whether our registration stood there unclaimed; else it does from now on."""
-        subject = registration(self._node)
-        found = await self._js.last(HERE, subject)
+        subject = self._names.registration(self._node)
+        found = await self._js.last(self._names.here_stream, subject)
         if found is not None and not found.data:
             return True
         expected = {EXPECTED_LAST: str(found.sequence if found else 0)}
@@ -170,24 +165,22 @@ class NatsPresence:
     async def _write(self, channel: str, info: ClientInfo) -> None:
         fields = (info.user, info.client, info.conn_info, info.chan_info)
         payload = _encode(_Entry(self._node, channel, fields))
-        await self._js.publish(entry(self._node, channel, info.client), payload, {})
+        await self._js.publish(self._names.entry(self._node, channel, info.client), payload, {})
 
     # The dead
 
     async def _bury_the_dead(self) -> None:
         if asyncio.get_running_loop().time() < self._bury_from:
             return
-        registered, living = await asyncio.gather(
-            self._js.subjects(HERE, "roomful.here.*"), self._js.subjects(LEASES, LEASE_PATTERN)
-        )
-        tokens = {name.rpartition(".")[2] for name in living}
+        registrations = self._js.subjects(self._names.here_stream, self._names.registrations())
+        registered, living = await asyncio.gather(registrations, self._living())
         for subject in registered:
-            if subject.rpartition(".")[2] not in tokens and (claimed := await self._claim(subject, tokens)):
+            if subject.rpartition(".")[2] not in living and (claimed := await self._claim(subject, living)):
                 await self._bury(subject, claimed)
 
     async def _claim(self, subject: str, living: Collection[str]) -> int:
         """The sequence of our claim if it is ours to announce this dead node's leaves, else 0."""
-        found = await self._js.last(HERE, subject)
+        found = await self._js.last(self._names.here_stream, subject)
         claimer = found.data.decode() if found else ""
         if found is None or (claimer not in ("", self._node) and token(claimer) in living):
             return 0
@@ -200,11 +193,11 @@ class NatsPresence:
     async def _bury(self, subject: str, claimed: int) -> None:
         """Announces the leaves. What is newer than the claim belongs to a node that wasn't dead after all."""
         sequence = 1
-        while (message := await self._js.next(HERE, f"{subject}.*.*", sequence)) is not None:
+        while (message := await self._js.next(self._names.here_stream, f"{subject}.*.*", sequence)) is not None:
             if message.sequence > claimed:
                 break
             sequence = message.sequence + 1
             left = _decode(message.data)
             await self._leave(left.channel, ClientInfo(*left.info))
-            await self._js.purge(HERE, filter=message.subject, seq=sequence)
-        await self._js.purge(HERE, filter=subject, seq=claimed + 1)
+            await self._js.purge(self._names.here_stream, filter=message.subject, seq=sequence)
+        await self._js.purge(self._names.here_stream, filter=subject, seq=claimed + 1)

@@ -14,6 +14,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     publish_deadline_s: a publish that the engine hasn't confirmed by then answers with an error.
     check_s: how often a node compares what it has heard with the heads of the log, and repairs what it missed.
     idempotency_ttl_s: how long a key makes a retry harmless. The default is the reference's (section 22).
+
     For engines that nodes share:
     lease_s: a node that hasn't renewed its lease for so long is dead, and its members leave.
     renew_s: how often a node renews its lease.

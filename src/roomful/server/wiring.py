@@ -16,6 +16,7 @@ import msgspec
 
 from roomful.auth.tokens import TokenAuthenticator
 from roomful.engines.memory import MemoryEngine
+from roomful.engines.nats_url import SCHEMES as NATS_SCHEMES
 from roomful.engines.options import EngineOptions
 from roomful.engines.redis_url import SCHEMES as REDIS_SCHEMES
 from roomful.model.channel import ChannelOptions, Right
@@ -207,7 +208,11 @@ def _engine(options: EngineOptions) -> Engine:
         from roomful.engines.redis import RedisEngine  # only here: its library comes with an extra
 
         return RedisEngine(options)
-    known = ", ".join(f"{scheme}://" for scheme in ("memory", *REDIS_SCHEMES))
+    if options.scheme in NATS_SCHEMES:
+        from roomful.engines.nats import NatsEngine  # likewise
+
+        return NatsEngine(options)
+    known = ", ".join(f"{scheme}://" for scheme in ("memory", *REDIS_SCHEMES, *NATS_SCHEMES))
     raise ConfigError(f"engine.url: there is no engine {options.scheme!r}; this version has {known}")
 
 
