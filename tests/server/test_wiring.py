@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from roomful import ChannelOptions, Config, ConfigError
 from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import sign
+from roomful.engines.nats import NatsEngine
 from roomful.engines.options import EngineOptions
 from roomful.engines.redis import RedisEngine
 from roomful.model.channel import RESERVED_NAMESPACES, Right
@@ -34,6 +37,20 @@ def test_an_engine_that_isnt_there_is_named() -> None:
 )
 def test_redis_is_picked_by_its_url(url: str) -> None:
     assert isinstance(live(Config(engine=EngineOptions(url=url))).node.engine, RedisEngine)
+
+
+@pytest.mark.parametrize("url", ["nats://127.0.0.1:4222", "tls://ann:secret@a,b"])
+def test_nats_is_picked_by_its_url(url: str) -> None:
+    assert isinstance(live(Config(engine=EngineOptions(url=url))).node.engine, NatsEngine)
+
+
+def test_an_engine_without_its_library_is_a_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(("nats", "roomful.engines.nats"))]:
+        if name != "roomful.engines.nats_url":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "nats", None)  # type: ignore[arg-type]  # so that importing it fails
+    with pytest.raises(ModuleNotFoundError, match="nats"):
+        live(Config(engine=EngineOptions(url="nats://a")))
 
 
 def test_a_redis_url_that_makes_no_sense_is_told() -> None:

@@ -4,7 +4,7 @@
     ChannelLogs   the streams of channels                          NatsPresence  who is here, leases
     NatsControl   orders and questions between nodes
 
-What is promised, and how, stands in docs/decisions (NATS: offsets, gaps, epochs).
+What is promised, and how, stands in docs/decisions/0008-nats.md.
 """
 
 from __future__ import annotations

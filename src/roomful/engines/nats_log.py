@@ -2,7 +2,7 @@
 
 A publish reads the channel's newest record (or remembers it), writes the next one under the condition that it is still
 the newest, and reads again when another node was quicker. The server republishes what it has stored, and nothing else,
-to the nodes that listen. See docs/decisions: how an offset is defined, how a gap is proved.
+to the nodes that listen. See docs/decisions/0008-nats.md.
 """
 
 from __future__ import annotations
