@@ -12,6 +12,7 @@ from glob import glob
 
 COMPONENTS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "curl": ("curl",),
     "nats-server": ("nats-server",),
     "nginx": ("nginx",),
     "node": ("node", "nodejs"),
