@@ -158,6 +158,7 @@ def test_nested_objects_are_changed_only_through_update() -> None:
         lambda: entry.remove("tags"),
         lambda: entry.at("tags", ORSet).add("x"),
         lambda: entry.merge(ORMap("b")),
+        lambda: ORMap("b").merge(entry),
         lambda: entry.collect(a.context),
         lambda: entry.update("tags", ORSet, lambda tags: tags.add("x")),
     ):

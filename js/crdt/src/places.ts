@@ -96,9 +96,11 @@ export class Places {
   private walk(): Dot[] {
     const orphans: Dot[] = [];
     for (const [parent, sides] of this.children) {
-      sides[LEFT].sort(compareDots);
-      sides[RIGHT].sort(compareDots);
-      if (parent !== dotKey(ROOT) && !this.places.has(parent)) orphans.push(...sides.flat(1));
+      const lost = parent !== dotKey(ROOT) && !this.places.has(parent);
+      for (const side of sides) {
+        side.sort(compareDots);
+        if (lost) for (const place of side) orphans.push(place);
+      }
     }
     const shown: Dot[] = [];
     const stack: [Dot, boolean][] = [];

@@ -61,7 +61,8 @@ export abstract class Replicated {
   // Takes in a state or a delta of the same type, of any age; whether anything changed.
   merge(other: this): boolean {
     if (other._kind.kind !== this._kind.kind) throw new KindMismatch(this._kind.kind, other._kind.kind);
-    if (this._owner) throw new ReadOnly("a nested object merges with its map");
+    // Its context is its map's: it would claim to have seen, and ended, what was never in it.
+    if (this._owner || other._owner) throw new ReadOnly("a nested object merges with its map");
     const latest = other._stamps().sort(compareStamps).at(-1);
     if (latest) this._clock?.observe(latest);
     return this._join(other);

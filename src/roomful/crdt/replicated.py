@@ -95,7 +95,8 @@ class Replicated:
         """
         if other.kind != self.kind:
             raise KindMismatch(self.kind, other.kind)
-        if self._owner is not None:
+        if self._owner is not None or other._owner is not None:
+            # Its context is its map's: it would claim to have seen, and ended, what was never in it.
             raise ReadOnly("a nested object merges with its map")
         if self._clock is not None:
             latest = max(other._stamps(), default=None)
