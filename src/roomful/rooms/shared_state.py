@@ -74,8 +74,8 @@ class SharedStateOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Key: TypeAlias = tuple[str, str]
-"""An object's name and type. Nobody makes a second type under a name that is known. Two nodes may at the same time: then
-both live, and the first by the type's name shows."""
+"""An object's name and type. Nobody makes a second type under a name that is known. Two nodes may, at the same time:
+then both live, and the first by the type's name shows."""
 
 
 class SharedState:
