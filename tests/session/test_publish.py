@@ -9,7 +9,7 @@ import pytest
 from roomful.model.channel import ChannelOptions, Right
 from roomful.model.disconnects import Disconnect
 from roomful.model.errors import ApplicationError, Forbidden
-from roomful.model.event import PublishEvent, PublishReply
+from roomful.model.event import PublishEvent, PublishReply, Via
 from roomful.testing.client import Client, Closed, CommandError
 from roomful.wire import centrifuge_pb2 as pb
 from tests.session.conftest import MakeWorld
@@ -117,7 +117,7 @@ async def test_what_the_hook_is_told_and_what_it_may_change(world: World) -> Non
         "tags": {"lang": "en"},
     }
     assert await client.settle() == []
-    assert events == [PublishEvent(client.id, "ann", "log:1", {"text": "rude"}, {})]
+    assert events == [PublishEvent(client.id, "ann", "log:1", {"text": "rude"}, {}, Via("memory", "json"))]
     await world.publish("log:1")
     assert [push["pub"]["offset"] for push in await client.settle()] == [2], "what wasn't for it is no hole"
 
