@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomful.model.order import DisconnectOrder, Order, RefreshOrder, SubscribeOrder, UnsubscribeOrder
+from roomful.model.order import ConnectionOrder, DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.node.directory import Directory
 
 
@@ -14,7 +14,7 @@ class Member:
     def __init__(self, client: str, user: str, secret: str = "") -> None:
         self.client, self.user, self.secret = client, user, secret
 
-    def obey(self, order: Order) -> None: ...
+    def obey(self, order: ConnectionOrder) -> None: ...
 
     def end(self, code: int, reason: str) -> None: ...
 
@@ -49,7 +49,7 @@ def directory() -> Directory:
     ],
     ids=repr,
 )
-def test_whom_an_order_means(directory: Directory, order: Order, clients: list[str]) -> None:
+def test_whom_an_order_means(directory: Directory, order: ConnectionOrder, clients: list[str]) -> None:
     assert [member.client for member in directory.addressed(order)] == clients
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from roomful.model.command import Command, Pong, Unknown
-from roomful.model.order import Order
+from roomful.model.order import ConnectionOrder
 from roomful.session.dispatch import HANDLERS, ORDERS
 from roomful.session.session import ALLOWED, State
 
@@ -15,7 +15,7 @@ def test_each_command_has_a_handler() -> None:
 
 
 def test_each_order_has_a_handler() -> None:
-    assert ORDERS.keys() == set(get_args(Order))
+    assert ORDERS.keys() == set(get_args(ConnectionOrder))
 
 
 def test_each_state_says_what_it_allows() -> None:

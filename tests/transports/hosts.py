@@ -16,6 +16,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from starlette.types import Receive, Scope, Send
 
+from roomful.server.app import Roomful
 from roomful.testing.raw_websocket import Address
 from roomful.transports.asgi_stream import serve_stream
 from roomful.transports.asgi_websocket import serve_websocket
@@ -53,6 +54,21 @@ def bridged(bridge: Bridge, *, uds: str = "", **more: Any) -> Iterator[Host]:
 def entered(streams: Streams, *, uds: str = "", **more: Any) -> Iterator[Host]:
     """uvicorn with the entrance for streams, as `serve` runs it."""
     with _uvicorn(streaming(streams), uds, http=HttpEntrance(streams), **more) as host:
+        yield host
+
+
+@contextmanager
+def roomful(app: Roomful) -> Iterator[Host]:
+    """The whole server, as `serve` runs it."""
+    bridge = Bridge(app.websocket_routes, app.transport_options)
+    with _uvicorn(app, "", http=HttpEntrance(app.streams), ws=bridge, lifespan="on") as host:
+        yield host
+
+
+@contextmanager
+def roomful_elsewhere(app: Roomful) -> Iterator[Host]:
+    """The whole server under uvicorn as it comes."""
+    with _uvicorn(app, "", lifespan="on") as host:
         yield host
 
 

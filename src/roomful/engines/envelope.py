@@ -17,6 +17,7 @@ from roomful.model.client import ClientInfo
 from roomful.model.errors import WireError
 from roomful.model.order import (
     Answer,
+    CommandsOrder,
     DisconnectOrder,
     Order,
     RefreshOrder,
@@ -28,7 +29,7 @@ from roomful.model.publication import Draft, Publication
 
 VERSION = b"1"
 
-PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH, SURVEY, ANSWER = b"pjlsudrqa"
+PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH, SURVEY, ANSWER, COMMANDS = b"pjlsudrqac"
 
 NOWHERE = b"0  "
 """The place of what isn't in a stream."""
@@ -63,6 +64,7 @@ _KINDS: dict[type, int] = {
     RefreshOrder: REFRESH,
     Survey: SURVEY,
     Answer: ANSWER,
+    CommandsOrder: COMMANDS,
 }
 _TYPES: dict[int, type[Order | Survey | Answer]] = {kind: type for type, kind in _KINDS.items()}
 

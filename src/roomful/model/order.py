@@ -1,6 +1,6 @@
 """What one node tells all nodes to do with their own connections, and what it asks them.
 
-An order addresses a user's connections; `client` or `session` narrow it to one, when not empty. It succeeds also
+Most orders address a user's connections; `client` or `session` narrow it to one, when not empty. It succeeds also
 where none matches. Source: Centrifuge protocol, section 23.2.
 """
 
@@ -64,7 +64,23 @@ class DocumentRightsOrder(msgspec.Struct, frozen=True, tag="document_rights"):
     session: str = ""
 
 
-Order: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder | DocumentRightsOrder
+class CommandsOrder(msgspec.Struct, frozen=True, tag="commands"):
+    """What a client has sent to another node than that of its session. data: a message in the session's own encoding.
+
+    id: drawn for it. asker: the node that waits for an `Answer` of that id.
+    """
+
+    node: str
+    session: str
+    data: bytes
+    id: str
+    asker: str
+
+
+ConnectionOrder: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder | DocumentRightsOrder
+"""What is done to connections, wherever they are."""
+
+Order: TypeAlias = ConnectionOrder | CommandsOrder
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -77,7 +93,7 @@ class Survey(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one node answers to a survey of that id."""
+    """What one node answers to a survey, or an order, of that id."""
 
     id: str
     node: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Protocol
 
-from roomful.model.order import DisconnectOrder, Order
+from roomful.model.order import ConnectionOrder, DisconnectOrder
 
 
 class Member(Protocol):
@@ -16,7 +16,7 @@ class Member(Protocol):
     secret: str
     """The session id of HTTP transports, "" on WebSocket."""
 
-    def obey(self, order: Order) -> None:
+    def obey(self, order: ConnectionOrder) -> None:
         """Does what the order says. Never raises."""
         ...
 
@@ -51,7 +51,7 @@ class Directory:
         """All connections of a user; those of all anonymous ones for ""."""
         return self._by_user.get(user, {})
 
-    def addressed(self, order: Order) -> Iterator[Member]:
+    def addressed(self, order: ConnectionOrder) -> Iterator[Member]:
         """Whom an order means."""
         spared = order.whitelist if isinstance(order, DisconnectOrder) else ()
         for member in tuple(self.of_user(order.user)):

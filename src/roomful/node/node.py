@@ -19,7 +19,7 @@ import msgspec
 from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS
 from roomful.model.errors import NotAvailable, RoomfulError
-from roomful.model.order import Answer, Order, Survey
+from roomful.model.order import Answer, CommandsOrder, Order, Survey
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
@@ -31,6 +31,7 @@ from roomful.node.hub import PLAIN, Hub, Manner, Subscriber
 from roomful.node.interest import Interest
 from roomful.node.log_watch import CHECK_S, LogWatch
 from roomful.node.namespaces import Namespaces
+from roomful.node.relay import Relay
 from roomful.node.stats import Stats
 from roomful.node.surveys import Surveys
 from roomful.node.wheel import Wheel
@@ -116,6 +117,7 @@ class Node:
         """Every open connection, also those that haven't said `connect` yet."""
         self._interest = Interest(engine.broker)
         self._surveys = Surveys(engine.control, id)
+        self.relay = Relay(engine.control, id)
         self._watch = LogWatch(
             engine.broker, self.hub, stats, lambda channel: namespaces.of(channel).retention, check_s
         )
@@ -294,6 +296,11 @@ class Node:
         self.hub.notify(channel, LeavePush(channel, info))
 
     def on_order(self, order: Order) -> None:
+        if isinstance(order, CommandsOrder):
+            answer = self.relay.take(order)
+            if answer is not None:
+                eager.start(self._answer(order.asker, answer))
+            return
         for member in self.directory.addressed(order):
             member.obey(order)
 
@@ -309,7 +316,8 @@ class Node:
         eager.start(self._answer(survey.asker, Answer(survey.id, self.id, body)))
 
     def on_answer(self, answer: Answer) -> None:
-        self._surveys.on_answer(answer)
+        if not self.relay.on_answer(answer):
+            self._surveys.on_answer(answer)
 
     async def _answer(self, asker: str, answer: Answer) -> None:
         try:

@@ -27,6 +27,13 @@ class Dialect(Protocol):
     json: bool
     """Whether payloads are JSON text for this client."""
 
+    unidirectional: bool
+    """The client says one thing, its connect, and then only listens: it sends no pongs, and hears of an error and of
+    the end by a push."""
+
+    joins: bool
+    """Whether several frames may travel as one message."""
+
     def decode(self, data: bytes) -> list[Command]:
         """The commands of one message, in order; at least one. Raises WireError."""
         ...
@@ -44,7 +51,7 @@ class Dialect(Protocol):
         ...
 
     def join(self, frames: list[bytes]) -> bytes:
-        """Frames, in order, as one piece for one `Transport.write`."""
+        """Frames, in order, as one piece for one `Transport.write`; where it joins."""
         ...
 
 

@@ -52,8 +52,8 @@ class Transport(Protocol):
         """Sends; nothing happens after close. binary: which kind of WebSocket message, where `framed` is False."""
         ...
 
-    def ping(self) -> None:
-        """Sends a native WebSocket ping; nothing on other transports."""
+    def ping(self) -> bool:
+        """Sends a native WebSocket ping. False: there are none here, or the host sends its own; no pong will come."""
         ...
 
     def close(self, code: int, reason: str) -> None:

@@ -24,7 +24,6 @@ from roomful.server.wiring import Live, wire
 from roomful.transports.asgi_stream import serve_stream
 from roomful.transports.asgi_websocket import inner_path, serve_websocket
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
-from roomful.transports.poll import PATH as POLL_PATH
 from roomful.transports.stream import StreamRoute, Streams
 
 log = logging.getLogger("roomful.server")
@@ -215,7 +214,8 @@ class Roomful(Calls):
                 await serve_websocket(scope, receive, send, self.websocket_routes, self.transport_options)
             case "http":
                 await self.start()
-                if inner_path(scope) == POLL_PATH:
-                    await self.live.poll(scope, receive, send)
+                endpoint = self.live.http_endpoints.get(inner_path(scope))
+                if endpoint is not None:
+                    await endpoint(scope, receive, send)
                 elif not await serve_stream(scope, receive, send, self.streams):
                     await self._http(scope, receive, send)

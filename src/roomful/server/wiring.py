@@ -7,12 +7,14 @@ import random
 import secrets
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from starlette.types import ASGIApp
 
 from roomful.auth.tokens import TokenAuthenticator
 from roomful.engines.memory import MemoryEngine
@@ -43,10 +45,15 @@ from roomful.session.refresh import on_expiry
 from roomful.session.session import Context, Session
 from roomful.stores.memory import MemoryStore
 from roomful.stores.sqlite import SqliteStore
+from roomful.transports.emulation import EMULATION_PATH, EmulationEndpoint
 from roomful.transports.events import events_route
+from roomful.transports.http_stream import http_stream, uni_http_stream
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
+from roomful.transports.poll import PATH as POLL_PATH
 from roomful.transports.poll import PollEndpoint
+from roomful.transports.sse import sse, uni_sse
 from roomful.transports.stream import StreamRoute, Streams
+from roomful.transports.uni_websocket import uni_websocket
 from roomful.wire import hocuspocus, y_websocket
 from roomful.wire.dialect import SUBPROTOCOLS, choose
 
@@ -86,7 +93,8 @@ class Live:
     websocket_routes: tuple[WebSocketRoute, ...]
     transport_options: TransportOptions
     streams: Streams
-    poll: PollEndpoint
+    http_endpoints: Mapping[str, ASGIApp]
+    """By path: what is answered by our transports, and neither streamed nor of `routes.py`."""
     webhooks: Webhooks | None = None
 
 
@@ -151,17 +159,27 @@ def wire(
         trusted_proxies=config.server.trusted_proxies,
         loopback_origins=dev,
     )
-    streams = Streams((events_route(context), *more_streams), transport_options, node.wheel)
+    streamed = (
+        http_stream(context),
+        sse(context),
+        uni_http_stream(context),
+        uni_sse(context),
+        events_route(context),
+    )
+    streams = Streams((*streamed, *more_streams), transport_options, node.wheel)
     return Live(
         config=config,
         node=node,
         documents=documents,
         context=context,
         api_keys=ApiKeys(config.api),
-        websocket_routes=(rooms, *_document_routes(document_context), *more_routes),
+        websocket_routes=(rooms, uni_websocket(context), *_document_routes(document_context), *more_routes),
         transport_options=transport_options,
         streams=streams,
-        poll=PollEndpoint(context, streams),
+        http_endpoints={
+            POLL_PATH: PollEndpoint(context, streams),
+            EMULATION_PATH: EmulationEndpoint(node.relay, transport_options, config.limits.message_max_bytes),
+        },
         webhooks=_webhooks(config, hooks, stats),  # last: if anything before raises, no hook was added
     )
 

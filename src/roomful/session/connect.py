@@ -258,8 +258,8 @@ def _result(session: Session, data: bytes, entries: list[Entry]) -> ConnectResul
         data=data,
         subs={entry.subscription.channel: entry.result for entry in entries},
         ping=math.ceil(options.ping_s) if pings else 0,
-        pong=pings,
+        pong=pings and not session.dialect.unidirectional,
         session=session.secret,
-        node=node.id if session.secret else "",
+        node=node.id if session.secret and not session.dialect.unidirectional else "",
         time=int(node.wall_clock() * 1000) if options.server_time else 0,
     )

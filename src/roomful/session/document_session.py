@@ -22,7 +22,7 @@ from roomful.seams.document_dialect import DocumentDialect
 from roomful.seams.transport import Request, Transport
 from roomful.session.attachment import Attachment, State, close_code
 from roomful.session.document_access import Access, Gate, token_of
-from roomful.session.outbox import Outbox
+from roomful.session.outbox import Outbox, SingleMessages
 
 log = logging.getLogger("roomful.documents")
 
@@ -49,20 +49,6 @@ class DocumentContext:
     documents: Documents
     gate: Gate
     new_id: Callable[[], str]
-
-
-class SingleMessages(Outbox):
-    """For transports where each write is a message: a Yjs client reads one from each."""
-
-    __slots__ = ()
-
-    def flush(self) -> None:
-        if not self._transport.paused:
-            self._flush_pieces()
-
-    def _write(self, frames: list[bytes]) -> None:
-        for frame in frames:
-            super()._write([frame])
 
 
 class DocumentSession:

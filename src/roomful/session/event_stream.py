@@ -14,7 +14,6 @@ import msgspec
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES
 from roomful.model.errors import LimitExceeded, Unencodable
 from roomful.model.publication import Page, Position, Publication
-from roomful.model.push import DisconnectPush
 from roomful.model.stream import CHANNELS_MAX, Joined, Missing
 from roomful.node.flusher import Flusher
 from roomful.node.stats import Stats
@@ -163,7 +162,6 @@ class EventStream(Session):
             return
         if self.state is State.OPENED:
             self._start()  # an EventSource takes every other answer but 200 for the last word
-        self.outbox.force(self.dialect.push(DisconnectPush(code, reason)))
         super().end(code, reason)
 
 

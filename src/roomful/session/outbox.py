@@ -172,3 +172,20 @@ class Outbox:
         if self._frames is not None and not self._transport.paused:
             self._flush_pieces()
         return self.bytes + size <= self.max_bytes or self._frames is None
+
+
+class SingleMessages(Outbox):
+    """For dialects that don't join, on transports where each write is a message: one frame is written at a time."""
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        if self._transport.paused:
+            return
+        self._flush_pieces()
+        if self._latest is not None or self.on_room is not None:
+            self._after_flush()
+
+    def _write(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            super()._write([frame])

@@ -63,8 +63,8 @@ class PollTransport:
     def write(self, data: bytes, binary: bool) -> None:
         return
 
-    def ping(self) -> None:
-        return
+    def ping(self) -> bool:
+        return False
 
     def pause_reading(self) -> None:
         return

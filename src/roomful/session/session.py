@@ -22,9 +22,9 @@ from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect
 from roomful.model.errors import InternalError, RoomfulError, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
-from roomful.model.order import Order
+from roomful.model.order import ConnectionOrder
 from roomful.model.publication import Page
-from roomful.model.push import Push, UnsubscribePush
+from roomful.model.push import DisconnectPush, Push, UnsubscribePush
 from roomful.model.reply import Failure, Result
 from roomful.node import eager
 from roomful.node.node import Node
@@ -35,7 +35,7 @@ from roomful.seams.authenticator import Authenticator
 from roomful.seams.dialect import Dialect
 from roomful.seams.transport import Request, Transport
 from roomful.session.options import ConnectionOptions, LimitOptions
-from roomful.session.outbox import Outbox
+from roomful.session.outbox import Outbox, SingleMessages
 from roomful.session.subscription import BEHIND, ENDED, PENDING, Arrival, Subscription
 
 log = logging.getLogger("roomful.session")
@@ -45,6 +45,10 @@ REFUSED_CLOSE_S = 5.0
 
 UNFLUSHED = frozenset(DISCONNECTS[name][0] for name in ("closed", "slow", "write_error"))
 """Closing with these doesn't write the queue first: nobody reads it."""
+
+UNANSWERED = {103: "permission_denied", 109: "expired", 110: "expired", 111: "too_many_requests"}
+"""Error → the disconnect that tells of it where there are no replies; all others are "internal".
+Source: Centrifuge protocol, section 17.5."""
 
 CONNECTION_CLOSED = (1, "disconnect")
 """Why a subscription ends whose connection does. Source: Centrifuge protocol, section 17.2."""
@@ -161,6 +165,7 @@ class Session:
         self.client = context.new_id()
         self.user = ""
         self.secret = ""
+        """By it a client sends commands another way than over the transport; the API addresses it so, too."""
         self.conn_info = b""
         self.meta: dict[str, Any] = NOTHING
         self.expires_at: float | None = None
@@ -173,13 +178,16 @@ class Session:
         """That hook is just being asked."""
         self.subscriptions: dict[str, Subscription] = {}
         self.arrivals: tuple[Arrival, ...] = ()
-        self.outbox = Outbox(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
+        kind = Outbox if dialect.joins else SingleMessages
+        self.outbox = kind(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
         self._introduced = False
         self._ended = (0, "")
         self._behind: set[Subscription] | None = None
         self._leaving: dict[str, asyncio.Task[None]] | None = None
         self._inbox: list[c.Command] | None = None
         self._inbox_bytes = 0
+        if self._hears_by_push:
+            self.secret = context.new_id()
         self._native_pings = request.query.get("cf_ws_frame_ping_pong") == "true"
         self._pong_due = NEVER
         self._expiry_due = NEVER
@@ -190,6 +198,13 @@ class Session:
         node.wheel.schedule(self, self._ping_due)
 
     # What the transport calls
+
+    def receive(self, data: bytes) -> bool:
+        """Takes a message that came another way than over the transport; False if too much waits already."""
+        if self._stopped_reading:
+            return False
+        self.on_message(data, self.dialect.binary)
+        return True
 
     def on_message(self, data: bytes, binary: bool) -> None:
         if self.state is State.CLOSED:
@@ -212,7 +227,7 @@ class Session:
                 self.transport.pause_reading()
 
     def on_pong(self) -> None:
-        if self._native_pings:
+        if self._native_pings or self.dialect.unidirectional:
             self._pong_due = NEVER
 
     def on_writable(self) -> None:
@@ -278,6 +293,8 @@ class Session:
     def connected(self) -> None:
         """The connect reply is queued: pings begin, the first one after half to one interval."""
         self.state = State.CONNECTED
+        if self.secret and not self.dialect.unidirectional:
+            self.context.node.relay.open(self.secret, self.receive)
         kept = self._headers_kept()  # not all of them: half a kilobyte that nobody needs any more
         self.request = Request(path="", headers=kept) if kept else NO_REQUEST
         ping_s = self.context.options.ping_s
@@ -380,7 +397,7 @@ class Session:
 
     # What the node calls (node.directory.Member, node.wheel.Timed)
 
-    def obey(self, order: Order) -> None:
+    def obey(self, order: ConnectionOrder) -> None:
         eager.start(self._carry_out(order))
 
     def end(self, code: int, reason: str) -> None:
@@ -391,6 +408,10 @@ class Session:
         if code not in UNFLUSHED:
             self.outbox.flush()
         self._depart(code, reason)
+        if self._hears_by_push and (code, reason) != DISCONNECTS["closed"]:
+            self.transport.write(
+                self.dialect.push(DisconnectPush(code, reason.encode("utf-8", "replace").decode())), self.dialect.binary
+            )
         self.transport.close(code, reason)
 
     def on_due(self, now: float) -> float | None:
@@ -420,6 +441,11 @@ class Session:
     def _headers_kept(self) -> dict[str, str]:
         kept, headers = self.context.kept_headers, self.request.headers
         return {name: headers[name] for name in kept if name in headers} if kept else NOTHING
+
+    @property
+    def _hears_by_push(self) -> bool:
+        """Its client hears of the end by a push. Source: Centrifuge protocol, section 17.4."""
+        return self.dialect.unidirectional or not self.transport.has_close_frame
 
     @property
     def _wheel(self) -> Wheel:
@@ -470,6 +496,9 @@ class Session:
             self._refuse(command, InternalError())
 
     def _refuse(self, command: c.Command, error: RoomfulError) -> None:
+        if self.dialect.unidirectional:
+            self.end(*DISCONNECTS[UNANSWERED.get(error.code, "internal")])
+            return
         id = getattr(command, "id", 0)
         if id or isinstance(command, c.Connect):
             self.reply(id, Failure(error.code, error.message, error.temporary))
@@ -486,13 +515,15 @@ class Session:
     def _ping(self, now: float) -> None:
         options = self.context.options
         self._ping_due = now + options.ping_s
-        self._pong_due = min(self._pong_due, now + options.pong_s)
-        if self._native_pings:
-            self.transport.ping()
-        else:
+        answered = not self.dialect.unidirectional
+        if self._native_pings or self.dialect.unidirectional:
+            answered = self.transport.ping()
+        if not self._native_pings:
             self.outbox.force(self.dialect.ping())
+        if answered:
+            self._pong_due = min(self._pong_due, now + options.pong_s)
 
-    async def _carry_out(self, order: Order) -> None:
+    async def _carry_out(self, order: ConnectionOrder) -> None:
         try:
             await self.context.orders[type(order)](self, order)
         except Disconnect as ending:
@@ -538,6 +569,8 @@ class Session:
         self.context.node.stats.count_disconnect(code)
         self.context.node.connections.discard(self)
         self.context.node.directory.remove(self)
+        if self.secret:
+            self.context.node.relay.close(self.secret)
         self.outbox.clear()
         established = [s for s in self.subscriptions.values() if s.phase is not PENDING]
         for subscription in established:

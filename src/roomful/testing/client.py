@@ -69,8 +69,9 @@ class MemoryTransport:
             self.written.append(data)
             self._arrived.set()
 
-    def ping(self) -> None:
+    def ping(self) -> bool:
         self.pings += 1
+        return True
 
     def close(self, code: int, reason: str) -> None:
         if self.closed is not None:

@@ -22,6 +22,7 @@ import pytest_asyncio
 from roomful.model.client import ClientInfo, Grant
 from roomful.model.order import (
     Answer,
+    CommandsOrder,
     DisconnectOrder,
     Order,
     RefreshOrder,
@@ -52,6 +53,7 @@ ORDERS: tuple[Order, ...] = (
     UnsubscribeOrder("ann", "chat:1", code=2500, reason="insufficient state"),
     DisconnectOrder("ann", whitelist=["client-1"]),
     RefreshOrder("", expires_at=5.0, info=b"{}"),
+    CommandsOrder("node-1", "session-1", b"\x00\xff", "id-1", "node-2"),
 )
 
 

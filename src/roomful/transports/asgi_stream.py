@@ -10,10 +10,9 @@ from starlette.types import Message, Receive, Scope, Send
 from roomful.transports.asgi_backlog import Backlog
 from roomful.transports.asgi_websocket import inner_path, raw_headers
 from roomful.transports.cors import preflight_headers
+from roomful.transports.http_request import answer, encoded, read_body
 from roomful.transports.negotiate import Refused, read_headers
-from roomful.transports.stream import Opening, Stream, Streams, too_large
-
-_BAD_REQUEST = 107
+from roomful.transports.stream import Opening, Stream, Streams
 
 
 async def serve_stream(scope: Scope, receive: Receive, send: Send, streams: Streams) -> bool:
@@ -23,51 +22,21 @@ async def serve_stream(scope: Scope, receive: Receive, send: Send, streams: Stre
         return False
     method, headers = str(scope["method"]), raw_headers(scope)
     if method == "OPTIONS":
-        await _answer(send, 204, preflight_headers(read_headers(headers), route.methods, streams.options), b"")
+        await answer(send, 204, preflight_headers(read_headers(headers), route.methods, streams.options))
         return True
     peer = scope["client"][0] if scope.get("client") else ""
-    verdict: Opening | Refused | None
     verdict = streams.decide(route, method, scope.get("query_string", b""), headers, peer)
+    body: bytes | Refused | None = b""
     if isinstance(verdict, Opening):
-        verdict = await _with_body(verdict, receive, streams)
-    if verdict is None:
-        return True
+        body = await read_body(receive, route.body_max_bytes, streams.options.body_timeout_s)
+        if isinstance(body, Refused):
+            verdict = msgspec.structs.replace(body, extra_headers={**body.extra_headers, **verdict.headers})
     if isinstance(verdict, Refused):
-        await _answer(send, verdict.status, verdict.headers, verdict.body)
-        return True
-    await AsgiStream(verdict, receive, send, streams).serve(verdict)
+        await answer(send, verdict.status, verdict.headers, verdict.body)
+    elif isinstance(body, bytes):
+        request = msgspec.structs.replace(verdict.request, body=body)
+        await AsgiStream(verdict, receive, send, streams).serve(msgspec.structs.replace(verdict, request=request))
     return True
-
-
-async def _with_body(opening: Opening, receive: Receive, streams: Streams) -> Opening | Refused | None:
-    """The opening with the request's body; None: the client has gone."""
-    body, more = bytearray(), True
-    try:
-        async with asyncio.timeout(streams.options.body_timeout_s):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-                if len(body) > opening.route.body_max_bytes:
-                    return _refused(too_large(opening.route), opening)
-    except TimeoutError:
-        return _refused(Refused(408, _BAD_REQUEST, "the request took too long to arrive"), opening)
-    return msgspec.structs.replace(opening, request=msgspec.structs.replace(opening.request, body=bytes(body)))
-
-
-def _refused(refused: Refused, opening: Opening) -> Refused:
-    return msgspec.structs.replace(refused, extra_headers={**opening.headers, "Connection": "close"})
-
-
-async def _answer(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 class AsgiStream(Stream):
@@ -109,10 +78,10 @@ class AsgiStream(Stream):
     # Inside
 
     def _send_head(self, headers: dict[str, str]) -> None:
-        self._backlog.put({"type": "http.response.start", "status": 200, "headers": _encoded(headers)}, 0)
+        self._backlog.put({"type": "http.response.start", "status": 200, "headers": encoded(headers)}, 0)
 
     def _send_answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self._backlog.put({"type": "http.response.start", "status": status, "headers": _encoded(headers)}, 0)
+        self._backlog.put({"type": "http.response.start", "status": status, "headers": encoded(headers)}, 0)
         self._send_last(body)
 
     def _send_end(self) -> None:

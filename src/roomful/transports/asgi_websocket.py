@@ -38,7 +38,7 @@ async def serve_websocket(
         await _refuse(scope, send, verdict)
         return
     await send({"type": "websocket.accept", "subprotocol": verdict.request.subprotocol or None})
-    await AsgiWebSocket(receive, send, options).serve(verdict)
+    await AsgiWebSocket(receive, send, options, verdict.route.kind).serve(verdict)
 
 
 def inner_path(scope: Scope) -> str:
@@ -71,11 +71,11 @@ async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
 class AsgiWebSocket:
     """A `Transport` over ASGI's `receive` and `send`."""
 
-    kind: str = "websocket"
     framed: bool = False
     has_close_frame: bool = True
 
-    def __init__(self, receive: Receive, send: Send, options: TransportOptions) -> None:
+    def __init__(self, receive: Receive, send: Send, options: TransportOptions, kind: str = "websocket") -> None:
+        self.kind = kind
         self._receive = receive
         self._options = options
         self._backlog = Backlog(send, options, self._on_writable, self._on_lost)
@@ -113,8 +113,8 @@ class AsgiWebSocket:
             content = {"bytes": data} if binary else {"text": data.decode("utf-8", "replace")}
             self._backlog.put({"type": "websocket.send", **content}, len(data))
 
-    def ping(self) -> None:
-        """The server sends its own."""
+    def ping(self) -> bool:
+        return False  # the server sends its own
 
     def close(self, code: int, reason: str) -> None:
         if not self._open:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
@@ -27,6 +27,7 @@ class WebSocketRoute(msgspec.Struct, frozen=True):
     """Where an endpoint is reached. subprotocols: those that it knows; "*" for any, the first offered one is taken.
 
     path: exactly this one; with `below`, every longer one that begins with it.
+    kind: `Transport.kind` of its connections. check: what it has against a request, before the upgrade.
     deflate: clients that offer permessage-deflate may send compressed messages, and get some. Under a foreign server
     compression is that server's business.
     """
@@ -37,6 +38,8 @@ class WebSocketRoute(msgspec.Struct, frozen=True):
     subprotocols: tuple[str, ...] = ()
     deflate: bool = False
     below: bool = False
+    kind: str = "websocket"
+    check: Callable[[Request], Refused | None] | None = None
 
     def matches(self, path: str) -> bool:
         return path.startswith(self.path) and len(path) > len(self.path) if self.below else path == self.path
@@ -126,7 +129,8 @@ def negotiate(
         return FOREIGN_ORIGIN
     subprotocol = choose_subprotocol(headers.get("sec-websocket-protocol", ""), route.subprotocols)
     request = read_request("GET", path, query_string, headers, peer, options)
-    return Accepted(route, msgspec.structs.replace(request, subprotocol=subprotocol))
+    refused = route.check(request) if route.check is not None else None
+    return refused or Accepted(route, msgspec.structs.replace(request, subprotocol=subprotocol))
 
 
 def read_request(

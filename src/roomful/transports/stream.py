@@ -28,14 +28,13 @@ import msgspec
 from roomful.node.wheel import Wheel
 from roomful.seams.transport import Receiver, Request
 from roomful.transports.cors import cors_headers
+from roomful.transports.http_request import check_request
 from roomful.transports.negotiate import (
     DRAINING,
-    FOREIGN_ORIGIN,
     OUR_FAULT,
     RawHeaders,
     Refused,
     TransportOptions,
-    origin_allowed,
     read_headers,
     read_request,
 )
@@ -43,7 +42,6 @@ from roomful.transports.shutdown import Closable, close_all
 
 log = logging.getLogger("roomful.transports")
 
-_BAD_REQUEST = 107
 _CUT = (1006, "")
 _STOPPING = (1012, "service restart")  # for streams that nobody has ended before
 
@@ -143,8 +141,8 @@ class Stream(ABC):
     def write(self, data: bytes, binary: bool) -> None:
         """A piece of the body."""
 
-    def ping(self) -> None:
-        return  # HTTP has none
+    def ping(self) -> bool:
+        return False
 
     def pause_reading(self) -> None:
         return  # there is nothing more to read
@@ -245,37 +243,15 @@ class Streams:
         """The verdict over a request whose body hasn't been read."""
         headers = read_headers(raw_headers)
         granted = cors_headers(headers, self.options)
-        refused = self._refusal(route, method, headers)
+        refused = check_request(method, headers, route.methods, route.body_max_bytes, self.options)
+        if refused is None and self.draining and not route.opens_while_draining:
+            refused = DRAINING
         if refused is not None:
             extra = {**refused.extra_headers, **granted}
             return msgspec.structs.replace(refused, extra_headers=extra)
         request = read_request(method, route.path, query_string, headers, peer, self.options)
         return Opening(route, request, granted)
 
-    def _refusal(self, route: StreamRoute, method: str, headers: dict[str, str]) -> Refused | None:
-        if method not in route.methods:
-            allowed = ", ".join((*route.methods, "OPTIONS"))
-            return Refused(405, _BAD_REQUEST, f"this is opened by {' or '.join(route.methods)}", {"Allow": allowed})
-        if not origin_allowed(headers.get("origin"), self.options):
-            return FOREIGN_ORIGIN
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            return Refused(415, _BAD_REQUEST, "a request body has to come as it is, without Content-Encoding")
-        if _announced_bytes(headers) > route.body_max_bytes:
-            return too_large(route)
-        if self.draining and not route.opens_while_draining:
-            return DRAINING
-        return None
-
     async def shutdown(self, timeout_s: float) -> None:
         """Ends what is open, waits until the clients have read it, and cuts what is left after `timeout_s`."""
         await close_all(self.connections, *_STOPPING, timeout_s)
-
-
-def too_large(route: StreamRoute) -> Refused:
-    """The answer to a request whose body exceeds the limit."""
-    return Refused(413, _BAD_REQUEST, f"the body may have {route.body_max_bytes} bytes")
-
-
-def _announced_bytes(headers: dict[str, str]) -> int:
-    length = headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdecimal() and len(length) < 19 else 0

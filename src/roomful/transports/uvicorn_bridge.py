@@ -94,7 +94,12 @@ class _Handover(asyncio.Protocol):
         route, request, bridge = verdict.route, verdict.request, self._bridge
         extension = choose_deflate(headers.get("sec-websocket-extensions", "")) if route.deflate else ""
         connection = WebSocketConnection(
-            socket, route.max_message_bytes, bridge.options, bridge.connections, deflate=bool(extension)
+            socket,
+            route.max_message_bytes,
+            bridge.options,
+            bridge.connections,
+            deflate=bool(extension),
+            kind=route.kind,
         )
         socket.set_protocol(connection)
         socket.write(_acceptance(headers["sec-websocket-key"], request.subprotocol, extension))

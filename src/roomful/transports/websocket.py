@@ -51,10 +51,10 @@ class WebSocketConnection(asyncio.Protocol):
         "_receiver",
         "_registry",
         "_socket",
+        "kind",
         "paused",
     )
 
-    kind: str = "websocket"
     framed: bool = True
     has_close_frame: bool = True
 
@@ -65,7 +65,9 @@ class WebSocketConnection(asyncio.Protocol):
         options: TransportOptions,
         registry: set[WebSocketConnection],
         deflate: bool = False,
+        kind: str = "websocket",
     ) -> None:
+        self.kind = kind
         self.paused = False
         self._socket = socket
         self._peer = _peer_of(socket)
@@ -106,9 +108,10 @@ class WebSocketConnection(asyncio.Protocol):
         elif self._open:
             self._write_behind(data)
 
-    def ping(self) -> None:
+    def ping(self) -> bool:
         if self._open:
             self.write(control_frame(PING), binary=True)
+        return True
 
     def _write_behind(self, data: bytes) -> None:
         """Behind what waits in the transport; when nothing does any more, directly again."""

@@ -6,7 +6,7 @@ Long because it is flat: one struct for each request, one function for each resu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -20,6 +20,8 @@ from roomful.model.reply import Failure, Result
 from roomful.model.tags_filter import FilterNode
 from roomful.wire.delta import delta_of
 from roomful.wire.payload import client_info, mending, raw_json, skip
+
+T = TypeVar("T")
 
 NESTING_SUSPECT = 256
 """Brackets in a document from which on its nesting is looked at."""
@@ -227,7 +229,17 @@ class _Command(msgspec.Struct):
         return command.Unknown(id)
 
 
+class _Emulation(msgspec.Struct):
+    """The body of a POST to /emulation. data: commands as text."""
+
+    session: str | None = None
+    node: str | None = None
+    data: str | None = None
+
+
 _parse = msgspec.json.Decoder(_Command).decode
+_parse_connect = msgspec.json.Decoder(_Connect).decode
+_parse_emulation = msgspec.json.Decoder(_Emulation).decode
 _write = msgspec.json.Encoder().encode
 
 
@@ -239,10 +251,26 @@ def _uint64(number: int | None) -> int:
     return number
 
 
-def _document(document: bytes) -> Command:
-    if document.count(b"[") + document.count(b"{") > NESTING_SUSPECT:
-        mending(skip, b"[" * NESTING_MARGIN + document + b"]" * NESTING_MARGIN)
-    return mending(_parse, document).command()
+def _read(parse: Callable[[bytes], T], document: bytes) -> T:
+    """Raises WireError for what isn't such a document."""
+    try:
+        document.decode()  # msgspec doesn't look into the strings that it skips
+        if document.count(b"[") + document.count(b"{") > NESTING_SUSPECT:
+            mending(skip, b"[" * NESTING_MARGIN + document + b"]" * NESTING_MARGIN)
+        return mending(parse, document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a command in JSON: {error}") from error
+
+
+def read_connect(document: bytes) -> command.Connect:
+    """A connect request without a command around it. Raises WireError."""
+    return _read(_parse_connect, document).command(0)
+
+
+def read_emulation(body: bytes) -> tuple[str, str, bytes]:
+    """Node, session and commands of a POST to /emulation. Raises WireError. Source: section 19.4."""
+    request = _read(_parse_emulation, body)
+    return request.node or "", request.session or "", (request.data or "").encode()
 
 
 # Results and pushes, as what msgspec writes.
@@ -313,7 +341,7 @@ def _subscribe_result(result: reply.SubscribeResult) -> dict[str, Any]:
     )
 
 
-def _connect_result(result: reply.ConnectResult) -> dict[str, Any]:
+def connect_result(result: reply.ConnectResult) -> dict[str, Any]:
     return _filled(
         {
             "client": result.client,
@@ -363,7 +391,7 @@ def _sub_refresh_result(result: reply.SubRefreshResult) -> dict[str, Any]:
 
 _RESULTS: dict[type[Result | Failure], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     Failure: ("error", _failure),
-    reply.ConnectResult: ("connect", _connect_result),
+    reply.ConnectResult: ("connect", connect_result),
     reply.SubscribeResult: ("subscribe", _subscribe_result),
     reply.UnsubscribeResult: ("unsubscribe", _nothing),
     reply.PublishResult: ("publish", _nothing),
@@ -442,23 +470,21 @@ class CentrifugeJSON:
     name = "centrifuge-json"
     binary = False
     json = True
+    unidirectional = False
+    joins = True
 
     def decode(self, data: bytes) -> list[Command]:
         """The commands of one message, in order; one line feed at its end is tolerated. Raises WireError."""
-        try:
-            data.decode()  # msgspec doesn't look into the strings that it skips
-            return [_document(document) for document in data.removesuffix(b"\n").split(b"\n")]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise WireError(f"not a command in JSON: {error}") from error
+        return [_read(_parse, document).command() for document in data.removesuffix(b"\n").split(b"\n")]
 
     def reply(self, id: int, result: Result | Failure) -> bytes:
         """A document. Raises Unencodable."""
         name, spell = _RESULTS[type(result)]
-        return _written({"id": id, name: spell(result)})
+        return written({"id": id, name: spell(result)})
 
     def push(self, push: Push) -> bytes:
         """A document. Raises Unencodable."""
-        return _written({"push": _PUSHES[type(push)](push)})
+        return written({"push": push_document(push)})
 
     def ping(self) -> bytes:
         return b"{}"
@@ -467,7 +493,13 @@ class CentrifugeJSON:
         return b"\n".join(frames)
 
 
-def _written(document: dict[str, Any]) -> bytes:
+def push_document(push: Push) -> dict[str, Any]:
+    """What `written` writes of a push. Raises Unencodable."""
+    return _PUSHES[type(push)](push)
+
+
+def written(document: dict[str, Any]) -> bytes:
+    """Raises Unencodable."""
     try:
         return _write(document)
     except UnicodeEncodeError as error:

@@ -141,6 +141,15 @@ def _message(message: bytes) -> Command:
     return command.Unknown(id)
 
 
+def read_emulation(body: bytes) -> tuple[str, str, bytes]:
+    """Node, session and commands of a POST to /emulation. Raises WireError. Source: section 19.4."""
+    try:
+        request = pb.EmulationRequest.FromString(body)
+    except DecodeError as error:
+        raise WireError(f"not a request in Protobuf: {error}") from error
+    return request.node, request.session, request.data
+
+
 def _length(data: bytes, start: int) -> tuple[int, int]:
     """A base-128 number, and where the bytes behind it begin. Raises WireError when it has no end in time."""
     value = 0
@@ -356,6 +365,8 @@ class CentrifugeProtobuf:
     name = "centrifuge-protobuf"
     binary = True
     json = False
+    unidirectional = False
+    joins = True
 
     def decode(self, data: bytes) -> list[Command]:
         """The commands of one frame, in order. Raises WireError."""

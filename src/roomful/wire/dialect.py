@@ -10,14 +10,15 @@ from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
 from roomful.wire.centrifuge_json import CentrifugeJSON
 from roomful.wire.centrifuge_protobuf import CentrifugeProtobuf
-from roomful.wire.framing import deflated_frame, websocket_frame
+from roomful.wire.centrifuge_uni import CentrifugeUni
+from roomful.wire.framing import deflated_frame, line, sse_event, websocket_frame
 
 JSON_SUBPROTOCOL = "centrifuge-json"
 PROTOBUF_SUBPROTOCOL = "centrifuge-protobuf"
 SUBPROTOCOLS = (JSON_SUBPROTOCOL, PROTOBUF_SUBPROTOCOL)
 """What the server offers in the WebSocket handshake."""
 
-Codec: TypeAlias = CentrifugeJSON | CentrifugeProtobuf
+Codec: TypeAlias = CentrifugeJSON | CentrifugeProtobuf | CentrifugeUni
 
 
 class Framed:
@@ -26,12 +27,14 @@ class Framed:
     frame: what makes a frame of a document; its second argument says whether the codec is binary.
     """
 
-    __slots__ = ("_codec", "_frame", "_ping", "binary", "json", "name")
+    __slots__ = ("_codec", "_frame", "_ping", "binary", "joins", "json", "name", "unidirectional")
 
     def __init__(self, codec: Codec, frame: Callable[[bytes, bool], bytes]) -> None:
         self.name = codec.name
         self.binary = codec.binary
         self.json = codec.json
+        self.unidirectional = codec.unidirectional
+        self.joins = True
         self._codec = codec
         self._frame = frame
         self._ping = frame(codec.ping(), codec.binary)
@@ -59,6 +62,12 @@ JSON_FRAMED = Framed(JSON_BARE, websocket_frame)
 PROTOBUF_FRAMED = Framed(PROTOBUF_BARE, websocket_frame)
 JSON_DEFLATED = Framed(JSON_BARE, deflated_frame)
 PROTOBUF_DEFLATED = Framed(PROTOBUF_BARE, deflated_frame)
+JSON_EVENTS = Framed(JSON_BARE, sse_event)
+JSON_LINES = Framed(JSON_BARE, line)
+UNI_BARE = CentrifugeUni()
+UNI_FRAMED = Framed(UNI_BARE, websocket_frame)
+UNI_EVENTS = Framed(UNI_BARE, sse_event)
+UNI_LINES = Framed(UNI_BARE, line)
 
 
 def choose(query: dict[str, str], subprotocol: str, framed: bool, deflate: bool = False) -> Codec | Framed:

@@ -34,7 +34,7 @@ class ServerSentEvents:
 
     binary = False
     json = True
-    joinable = True
+    joins = True
     unidirectional = True
 
     def __init__(self, *, ids: bool) -> None:

@@ -37,3 +37,16 @@ def _frame(first: int, payload: bytes) -> bytes:
     if size < 65536:
         return bytes((first, 126, size >> 8, size & 0xFF)) + payload
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def sse_event(payload: bytes, binary: bool) -> bytes:
+    """One event of an EventSource without a name of its own. payload: text without a line feed.
+
+    Source: HTML standard, section 9.2.6.
+    """
+    return b"data: " + payload + b"\n\n"
+
+
+def line(payload: bytes, binary: bool) -> bytes:
+    """One line of a streamed body. payload: text without a line feed."""
+    return payload + b"\n"

@@ -38,7 +38,7 @@ class PollDialect:
     name = "poll"
     binary = False
     json = True
-    joinable = True
+    joins = True
     unidirectional = True
 
     def decode(self, data: bytes) -> list[Command]:

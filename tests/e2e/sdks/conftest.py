@@ -13,12 +13,10 @@ from roomful.testing.fault_proxy import FaultProxy
 from tests.e2e.sdks.js_sdk import Bridge, JsSdk
 from tests.e2e.sdks.python_sdk import PythonSdk
 from tests.e2e.sdks.rooms import ROOMS, STRICT, Rooms, new_name
-from tests.e2e.sdks.sdk import Sdk
+from tests.e2e.sdks.sdk import SDKS, STREAMED, Sdk
 from tests.served import Server, serve
 
 WANTED_CRASH = "a crash that the tests want"
-
-SDKS = ["python-json", "python-protobuf", "js-json", "js-protobuf"]
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
@@ -28,9 +26,9 @@ async def bridge() -> AsyncIterator[Bridge]:
     await bridge.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=SDKS)
+@pytest_asyncio.fixture(loop_scope="session", params=[*SDKS, *STREAMED])
 async def sdk(request: pytest.FixtureRequest, bridge: Bridge, component: Callable[[str], str]) -> AsyncIterator[Sdk]:
-    """Each SDK in each encoding; all its clients are disconnected after the test."""
+    """Each SDK in each encoding and over each transport; all its clients are disconnected after the test."""
     sdk = await opened(request.param, bridge, component)
     yield sdk
     await sdk.close()
@@ -47,11 +45,11 @@ async def sdks(bridge: Bridge, component: Callable[[str], str]) -> AsyncIterator
 
 async def opened(name: str, bridge: Bridge, component: Callable[[str], str]) -> Sdk:
     """The SDK of that name in `SDKS`."""
-    language, _, encoding = name.partition("-")
+    language, encoding, *transports = name.split("-")
     if language == "python":
         return PythonSdk(encoding == "protobuf")
     await bridge.start(component("node"))
-    return JsSdk(encoding == "protobuf", bridge)
+    return JsSdk(encoding == "protobuf", bridge, transports)
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,18 @@ class Bridge:
         self._say({"answer": number, "result": await asker()})
 
 
+PATH = "/connection/websocket"
+
+
+def http(url: str) -> str:
+    return url.replace("ws://", "http://")
+
+
+def endpoint(url: str, transport: str) -> str:
+    """Of a transport of centrifuge-js, beside that of WebSocket."""
+    return url if transport == "websocket" else http(url).replace(PATH, f"/connection/{transport}")
+
+
 class JsSdk(Sdk):
     can_send = True
     tells_version = False
@@ -125,9 +137,11 @@ class JsSdk(Sdk):
     reads_numbers = False
     counts_deltas = True
 
-    def __init__(self, protobuf: bool, bridge: Bridge) -> None:
+    def __init__(self, protobuf: bool, bridge: Bridge, transports: Sequence[str] = ()) -> None:
+        """transports: those that it tries, one after the other; none: WebSocket without a list."""
         super().__init__(protobuf)
         self._bridge = bridge
+        self._transports = transports
         self._clients: list[JsClient] = []
 
     async def client(
@@ -145,9 +159,10 @@ class JsSdk(Sdk):
             "client",
             client.log,
             {"getToken": get_token},
-            url=url,
+            url=[{"transport": name, "endpoint": endpoint(url, name)} for name in self._transports] or url,
             protobuf=self.protobuf,
             options={
+                "emulationEndpoint": http(url).replace(PATH, "/emulation"),
                 "token": token,
                 "data": data if data is None else packed(data, self.protobuf),
                 "maxServerPingDelay": max_ping_delay_s * 1000,

@@ -24,6 +24,12 @@ WAIT_S = 15.0
 RECONNECT_S = 0.02, 0.2
 """Least and largest delay of an SDK before it tries again; their own are made for the internet."""
 
+SDKS = ["python-json", "python-protobuf", "js-json", "js-protobuf"]
+"""Each SDK in each encoding, over WebSocket."""
+
+STREAMED = ["js-json-http_stream", "js-protobuf-http_stream", "js-json-sse"]
+"""Those that can do without WebSocket: SDK, encoding, transport."""
+
 GetToken = Callable[[], Awaitable[str]]
 GetState = Callable[[], Awaitable[Position]]
 

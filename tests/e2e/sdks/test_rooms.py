@@ -68,7 +68,8 @@ async def test_two_people_see_each_other(sdk: Sdk, rooms: Rooms, name: str) -> N
     await bob.disconnect()
     assert (await at_ann.log.take("leave")).info == bob_info
     await at_ann.unsubscribe()
-    assert await rooms.call("presence_stats", channel) == {"num_clients": 0, "num_users": 0}
+    while (await rooms.call("presence_stats", channel))["num_clients"]:
+        continue  # an unsubscribe that travels by a request of its own may come later than what we ask here
     assert at_bob.log.named("leave") == []
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from roomful.testing.fault_proxy import FaultProxy
 from tests.e2e.sdks.rooms import Rooms, token, url_of
-from tests.e2e.sdks.sdk import Client, Sdk
+from tests.e2e.sdks.sdk import SDKS, Client, Sdk
 from tests.served import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -76,6 +76,7 @@ async def test_subscribed_before_it_is_connected(sdk: Sdk, rooms: Rooms, name: s
         assert await rooms.call("presence", room.channel) == {}
 
 
+@pytest.mark.parametrize("sdk", SDKS, indirect=True)  # over single requests centrifuge-js waits for each answer
 async def test_unsubscribed_while_the_answer_is_on_its_way(
     sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str, channel: str
 ) -> None:

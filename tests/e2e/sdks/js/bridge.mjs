@@ -11,6 +11,7 @@
 import { createInterface } from 'node:readline'
 import { Centrifuge } from 'centrifuge'
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf'
+import { EventSource } from 'eventsource'
 import WebSocket from 'ws'
 
 const SUBSCRIPTION_EVENTS = ['subscribing', 'subscribed', 'unsubscribed', 'publication', 'join', 'leave', 'error']
@@ -22,7 +23,8 @@ const questions = new Map()
 const verbs = {
   client({ key, url, protobuf, asks, options }) {
     const Client = protobuf ? CentrifugeProtobuf : Centrifuge
-    hold(key, new Client(url, { websocket: WebSocket, ...options, ...askers(key, asks) }), CLIENT_EVENTS)
+    const given = { websocket: WebSocket, eventsource: EventSource, ...options, ...askers(key, asks) }
+    hold(key, new Client(url, given), CLIENT_EVENTS)
   },
   subscription({ key, client, channel, asks, options }) {
     const subscription = held.get(client).newSubscription(channel, { ...options, ...askers(key, asks) })
