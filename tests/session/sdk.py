@@ -6,11 +6,13 @@ silent hole is a fault.
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from centrifuge.codecs import _JsonCodec
+from centrifuge.codecs import _JsonCodec, _ProtobufCodec
 
 from roomful.testing.client import Client
 from roomful.testing.ledger import Ledger
@@ -52,8 +54,10 @@ class Wanted:
 class Sdk:
     """A client's application: `user` through all its connections."""
 
-    def __init__(self, world: World, ledger: Ledger, user: str) -> None:
+    def __init__(self, world: World, ledger: Ledger, user: str, *, protobuf: bool = False) -> None:
         self.user = user
+        self._protobuf = protobuf
+        self._codec: Any = _ProtobufCodec if protobuf else _JsonCodec
         self.wanted: dict[str, Wanted] = {}
         self.not_for_it: dict[tuple[str, str, int], str] = {}
         """(channel, writer, number) → the client id that is excluded from it."""
@@ -79,14 +83,12 @@ class Sdk:
     def connect(self) -> None:
         if self.client is not None:
             return
-        self.client = self._world.open()
+        self.client = self._world.open({"cf_protocol": "protobuf"} if self._protobuf else {})
         self.id, self._asked, self._last_id, self._at, self._told = "", {}, 1, 0, {}
         subs = {channel: wanted.request() for channel, wanted in self.wanted.items() if wanted.server_side}
         for channel in subs:
             self.wanted[channel].state = "asked"
-        self.client.send(
-            {"id": 1, "connect": {"token": self._world.token(self.user), "subs": subs}}, *self._subscribes()
-        )
+        self._send({"id": 1, "connect": {"token": self._world.token(self.user), "subs": subs}}, *self._subscribes())
 
     def subscribe(self, channel: str, *, server_side: bool = False, **fields: Any) -> None:
         """server_side: from the next connection on."""
@@ -96,7 +98,7 @@ class Sdk:
 
     def unsubscribe(self, channel: str) -> None:
         if self.wanted.pop(channel, None) is not None and self.client is not None:
-            self.client.send({"id": self._next_id(channel, None), "unsubscribe": {"channel": channel}})
+            self._send({"id": self._next_id(channel, None), "unsubscribe": {"channel": channel}})
 
     def cut(self) -> None:
         if self.client is not None:
@@ -112,8 +114,9 @@ class Sdk:
         written = self.client.transport.written
         while self._at < len(written):
             self._at += 1
-            for document in written[self._at - 1].split(b"\n"):
-                self._take(json.loads(document))
+            piece = written[self._at - 1]
+            for message in self._codec.decode_replies(piece if self._protobuf else piece.decode()):
+                self._take(_as_in_json(message) if self._protobuf else message)
         if self.client.transport.closed is not None:
             assert self.client.transport.closed[0] in FINE_ENDINGS, self.client.transport.closed
             self._gone()
@@ -123,7 +126,12 @@ class Sdk:
     def _catch_on(self) -> None:
         """Asks for every wanted channel that it isn't in."""
         if self.client is not None and self.id and (commands := self._subscribes()):
-            self.client.send(*commands)
+            self._send(*commands)
+
+    def _send(self, *commands: dict[str, Any]) -> None:
+        assert self.client is not None
+        data = self._codec.encode_commands(commands)
+        self.client.send_bytes(data if self._protobuf else data.encode())
 
     def _subscribes(self) -> list[dict[str, Any]]:
         commands = []
@@ -233,7 +241,9 @@ class Sdk:
         data = publication["data"]
         if self._told[channel].get("delta"):
             word = SimpleNamespace(data=data, delta=publication.get("delta", False))
-            data, self._bases[channel] = _JsonCodec.apply_delta_if_needed(self._bases.get(channel), word)
+            data, self._bases[channel] = self._codec.apply_delta_if_needed(self._bases.get(channel), word)
+        if isinstance(data, bytes):
+            data = json.loads(data)
         writer, number = data["writer"], data["number"]
         assert data["text"][-1] == LETTERS[number % 3]
         wanted = self.wanted.get(channel)
@@ -265,3 +275,13 @@ class Sdk:
         self.not_for_it[channel, writer, number] = self.id
         self._reader.hidden(channel, number, writer)
         return frozenset({self.id})
+
+
+def _as_in_json(message: Any) -> Any:
+    """A message of Protobuf with its numbers as numbers and its payloads as bytes."""
+    if isinstance(message, list):
+        return [_as_in_json(item) for item in message]
+    if not isinstance(message, dict):
+        return message
+    read: dict[str, Callable[[Any], Any]] = {"id": int, "offset": int, "data": base64.b64decode}
+    return {name: read.get(name, _as_in_json)(value) for name, value in message.items()}

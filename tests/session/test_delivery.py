@@ -32,7 +32,7 @@ OPEN: dict[str, Any] = {
     "publish": Right.CLIENT,
     "tags_filter": True,
     "delta": True,
-    "compact": True,
+    "compact": "all",
 }
 NAMESPACES = {
     "log": ChannelOptions(**OPEN, history_size=100, history_ttl_s=300, recover=True),
@@ -75,7 +75,7 @@ class Delivery(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.ledger = Ledger()
         self.world = World(limits=LIMITS, options=ConnectionOptions(ping_s=0), **NAMESPACES)
-        self.sdks = {user: Sdk(self.world, self.ledger, user) for user in USERS}
+        self.sdks = {user: Sdk(self.world, self.ledger, user, protobuf=user == "bob") for user in USERS}
         self.run(self.world.start())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -94,6 +94,8 @@ async def test_so_it_is_within_a_recovery_and_the_live_ones_go_on_from_it(all_on
 
 async def test_who_has_recovered_nothing_may_have_no_base(all_on: World) -> None:
     """It was at the head without having seen a single payload."""
+    other = await all_on.client()
+    await other.subscribe("all:1", delta="fossil")  # for whom the node has a base
     await publish(all_on, "all:1", TEXTS[0])
     first = await all_on.client()
     told = await first.subscribe("all:1", delta="fossil")
@@ -129,6 +131,9 @@ async def test_catching_up_goes_by_deltas_too(make_world: MakeWorld) -> None:
     reader = Reader().read(publications(await client.settle()))
     assert reader.texts == texts
     assert reader.deltas.count(True) > reader.deltas.count(False)
+    await publish(world, "all:1", "live" + "x" * 60)
+    reader.read(publications(await client.settle()))
+    assert (reader.texts[-1], reader.deltas[-1]) == ("live" + "x" * 60, True)
     assert world.stats.caught_up == 1
 
 
