@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful.model.publication import DeltaPublication, Publication
-from roomful.wire.delta import delta_of
+from roomful.wire import fossil
+from roomful.wire.delta import KEPT_MAX_BYTES, delta_of
 
 LONG = '{"text":"caf%s","more":"' + "x" * 40 + '"}'
 
@@ -36,3 +37,18 @@ def test_a_delta_is_shorter_and_gives_the_payload(start: bytes, end: bytes, midd
     if delta is not None:
         assert len(delta) < len(payload)
         assert apply_delta(base, delta) == payload
+
+
+def test_it_is_made_once_for_all_who_have_the_same_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But one of large payloads isn't remembered."""
+    made: list[int] = []
+
+    def create(base: bytes, payload: bytes) -> bytes:
+        made.append(len(payload))
+        return b"delta"
+
+    monkeypatch.setattr(fossil, "create", create)
+    for size in (99, KEPT_MAX_BYTES):
+        word = DeltaPublication(Publication(b"made once " * size), b"the base of " * 9)
+        assert [delta_of(word) for _ in range(3)] == [b"delta"] * 3
+    assert made == [990, *[10 * KEPT_MAX_BYTES] * 3]

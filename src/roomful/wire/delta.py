@@ -7,9 +7,9 @@ from functools import lru_cache
 from roomful.model.publication import DeltaPublication
 from roomful.wire import fossil
 
-KEPT = 64
-"""Deltas that are remembered: one for the other dialects of a channel, and those of a page for all who recover it after
-a restart. A delta of 64 KiB payloads holds on to 128 KiB of them, so 8 MiB at most with the default message limit."""
+KEPT, KEPT_MAX_BYTES = 64, 131_072
+"""Deltas that are remembered, and how large base and payload may be together for that: one for the other dialects of a
+channel, and those of a page for all who recover it after a restart. They hold on to 8 MiB at most."""
 
 
 def delta_of(word: DeltaPublication) -> bytes | None:
@@ -18,10 +18,15 @@ def delta_of(word: DeltaPublication) -> bytes | None:
 
     An empty payload is no base: over JSON it can't travel as it is.
     """
-    return _shorter(word.base, word.publication.data) if word.base else None
+    base, payload = word.base, word.publication.data
+    if not base:
+        return None
+    return (_kept if len(base) + len(payload) <= KEPT_MAX_BYTES else _shorter)(base, payload)
 
 
-@lru_cache(maxsize=KEPT)
 def _shorter(base: bytes, payload: bytes) -> bytes | None:
     delta = fossil.create(base, payload)
     return delta if len(delta) < len(payload) else None
+
+
+_kept = lru_cache(maxsize=KEPT)(_shorter)
