@@ -58,6 +58,7 @@ class Publishing(Request, frozen=True, kw_only=True):
     tags: dict[str, str] | None = None
     idempotency_key: Annotated[str, Meta(description="The same key in a channel publishes once.")] | None = None
     skip_history: Annotated[bool, Meta(description="Only whoever is there now gets it.")] | None = None
+    delta: Annotated[bool, Meta(description="Accepted; whether deltas are sent, the namespace says.")] | None = None
     exclude: Annotated[list[str], Meta(description="Ids of clients that don't get it, live or later.")] | None = None
 
     def payload(self) -> bytes:
