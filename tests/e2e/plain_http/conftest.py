@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 import pytest_asyncio
 
 from roomful.testing.fault_proxy import FaultProxy
-from tests.e2e.plain_http.feed import CONFIG, SECRET, Feed
+from tests.components import find
+from tests.e2e.nginx import Nginx
+from tests.e2e.plain_http.feed import CONFIG, SECRET, Books, Feed, address
+from tests.event_source import Parser
 from tests.served import serve
+
+QUIET_CHANNEL = "quiet"
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
@@ -25,6 +32,45 @@ async def feed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Feed]:
     await server.stop()
     assert "Traceback" not in server.log
     assert "eyJ" not in server.log  # no token is ever logged
+
+
+class Quiet:
+    """A stream behind nginx on which nothing happens. ended: nginx or the server has cut it."""
+
+    def __init__(self) -> None:
+        self.books = Books()
+        self.heartbeats = 0
+        self.ended = False
+        self._begun = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it was opened."""
+        return time.monotonic() - self._begun
+
+    async def read(self, port: int) -> None:
+        parser = Parser()
+        url = address(port, "/events", QUIET_CHANNEL)
+        async with httpx.AsyncClient(timeout=60) as http, http.stream("GET", url) as response:
+            async for line in response.aiter_lines():
+                self.heartbeats += line.startswith(":")
+                for event in parser.feed(f"{line}\n".encode()):
+                    self.books.note(event)
+        self.ended = True
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session", autouse=True)
+async def quiet(feed: Feed, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Quiet]:
+    """Opened before the first test, because it takes half a minute to prove something."""
+    program, quiet = find("nginx"), Quiet()
+    if program is None:
+        yield quiet
+        return
+    async with Nginx(program, tmp_path_factory.mktemp("quiet"), feed.server.port) as nginx:
+        reading = asyncio.create_task(quiet.read(nginx.port))
+        yield quiet
+        reading.cancel()
+        await asyncio.wait((reading,))
 
 
 @pytest_asyncio.fixture(loop_scope="session")

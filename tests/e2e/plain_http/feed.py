@@ -68,10 +68,13 @@ class Feed:
 
     async def publish(self, channel: str, count: int = 1, *, size: int = 0, tags: dict[str, str] | None = None) -> None:
         """The next numbers of the channel, each with `size` letters beside it."""
+        commands = []
         for _ in range(count):
             number = self.published[channel] = self.published.get(channel, 0) + 1
-            data = {"n": number, "x": "x" * size}
-            await self.call("publish", channel=channel, data=data, **({"tags": tags} if tags else {}))
+            word = {"channel": channel, "data": {"n": number, "x": "x" * size}, **({"tags": tags} if tags else {})}
+            commands.append({"publish": word})
+        if commands:
+            await self._api.post("/api/batch", json={"commands": commands})
 
     async def head(self, channel: str) -> Position:
         found = await self.call("history", channel=channel)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from roomful.testing.fault_proxy import FaultProxy
 from tests.e2e.conftest import QUIET
@@ -46,14 +46,20 @@ class Tab:
         await until(lambda: bool(self.events))
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def tab(component: Callable[[str], str]) -> AsyncIterator[Tab]:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def browser(component: Callable[[str], str]) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=component("chromium"), args=QUIET)
-        tab = Tab(await browser.new_page())
-        await tab.page.expose_function("note", tab.note)
-        yield tab
+        yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tab(browser: Browser) -> AsyncIterator[Tab]:
+    tab = Tab(await browser.new_page())
+    await tab.page.expose_function("note", tab.note)
+    yield tab
+    await tab.page.close()
 
 
 async def test_cuts_in_an_event_in_the_replay_and_three_in_a_row(

@@ -122,25 +122,25 @@ async def test_polls_whose_answers_get_lost(feed: Feed, proxy: FaultProxy, chann
         nonlocal since
         url = address(proxy.port, "/poll", *channels, wait="0.2", **({"since": since} if since else {}))
         proxy.next_cuts = [chance.choice((None, chance.randrange(500)))]
-        async with httpx.AsyncClient() as http:
-            try:
-                answers = [await http.get(url)]
-                if chance.random() < 0.2:
-                    answers += await asyncio.gather(http.get(url), http.get(url))
-            except httpx.TransportError:
-                return
+        try:
+            answers = [await http.get(url)]
+            if chance.random() < 0.2:
+                answers += await asyncio.gather(http.get(url), http.get(url))
+        except httpx.TransportError:
+            return
         answer = chance.choice(answers)  # the others are as good, and not needed
         assert answer.status_code == 200
         since = books.note_poll(answer.json(), channels)
 
-    while not since:
-        await poll()
-    for _ in range(40):
-        await feed.publish(channel)
-        await feed.publish(short, chance.randrange(4))
-        await poll()
-    while not (books.complete(channel, feed) and books.complete(short, feed)):
-        await poll()
+    async with httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0)) as http:
+        while not since:
+            await poll()
+        for _ in range(40):
+            await feed.publish(channel)
+            await feed.publish(short, chance.randrange(4))
+            await poll()
+        while not (books.complete(channel, feed) and books.complete(short, feed)):
+            await poll()
     books.check(channel, feed)
     told = bool(books.gaps)
     books.check(short, feed, gaps=int(told))
