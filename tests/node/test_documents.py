@@ -9,9 +9,12 @@ import pytest
 from pycrdt import Doc, Text
 
 from roomful.model.errors import BadRequest, InternalError, NotAvailable
+from roomful.model.event import DocumentLoadEvent, DocumentLoadReply
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
+from roomful.node.hooks import Hooks
 from roomful.node.live_document import LiveDocument
+from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.rooms.document import Document, Encoded
 from roomful.seams.store import Entry
@@ -24,9 +27,15 @@ class World:
         self.clock = VirtualClock(1000.0)
         self.wheel = Wheel(self.clock)
         self.store = SlowStore()
+        self.hooks = Hooks(Stats())
         ids = itertools.count(9_000_001)
         self.documents = Documents(
-            self.store, DocumentOptions(**options), self.wheel, node="node-1", new_client_id=lambda: next(ids)
+            self.store,
+            DocumentOptions(**options),
+            self.wheel,
+            self.hooks,
+            node="node-1",
+            new_client_id=lambda: next(ids),
         )
 
     async def pass_time(self, seconds: int) -> None:
@@ -263,3 +272,73 @@ def test_names(name: str) -> None:
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(BadRequest):
         World().documents.check_name(name)
+
+
+async def test_edits_in_python_reach_the_log_before_the_block_ends(world: World) -> None:
+    async with world.documents.edit("notes", "a program") as doc:
+        text = doc.get("t", type=Text)
+        text += "hello"
+        with doc.transaction():
+            text += " "
+            text += "world"
+    stored = await world.store.load("notes")
+    assert stored is not None
+    assert [one.entry.author for one in stored.tail] == ["", "a program", "a program"]
+    live = await world.documents.open("notes")
+    assert Typist(live).doc.get("t", type=Text).to_py() == "hello world"
+
+
+async def test_edits_in_python_and_of_clients_at_once(world: World) -> None:
+    live = await world.documents.open("notes")
+    typist = Typist(live)
+    async with world.documents.edit("notes", "") as doc:
+        text = doc.get("t", type=Text)
+        text += "a"
+        await typist.type("b")
+        text += "c"
+    stored = await world.store.load("notes")
+    assert stored is not None
+    room, _ = Document.load(None, [one.entry.update for one in stored.tail])
+    assert sorted(str(room.live().get("t", type=Text))) == ["a", "b", "c"]
+    assert live.users == 1
+
+
+async def test_an_edit_in_python_that_cannot_be_stored_is_told(world: World) -> None:
+    async def edit() -> None:
+        async with world.documents.edit("notes", "") as doc:
+            world.store.failing = True
+            text = doc.get("t", type=Text)
+            text += "lost"
+
+    with pytest.raises(InternalError):
+        await edit()
+    world.store.failing = False
+    assert (await world.documents.open("notes")).room.clients == 1
+
+
+async def test_the_application_begins_a_document_once(world: World) -> None:
+    asked: list[str] = []
+    seed: Doc[Any] = Doc()
+    template = seed.get("t", type=Text)
+    template += "template"
+
+    async def load(event: DocumentLoadEvent) -> DocumentLoadReply:
+        asked.append(event.document)
+        return DocumentLoadReply(seed.get_update())
+
+    world.hooks.add(DocumentLoadEvent, None, load)
+    live = await world.documents.open("notes")
+    assert Typist(live).doc.get("t", type=Text).to_py() == "template"
+    stored = await world.store.load("notes")
+    assert stored is not None, "before anybody saw it"
+    world.close(live)
+    await world.pass_time(60)
+    world.close(await world.documents.open("notes"))
+    assert asked == ["notes"]
+
+
+async def test_a_hook_that_begins_it_with_nonsense_opens_nothing(world: World) -> None:
+    world.hooks.add(DocumentLoadEvent, None, lambda event: DocumentLoadReply(b"nonsense"))
+    with pytest.raises(InternalError):
+        await world.documents.open("notes")
+    assert await world.store.load("notes") is None

@@ -42,10 +42,14 @@ class Log:
 
     def __init__(self) -> None:
         self.edits: list[tuple[int, list[bytes]]] = []
+        self.awareness: list[AwarenessEntry] = []
         self.gaps = self.failures = 0
 
     def on_edits(self, _live: LiveDocument, last: int, edits: list[Edit]) -> None:
         self.edits.append((last, [edit.update for edit in edits]))
+
+    def on_awareness(self, _live: LiveDocument, entries: list[AwarenessEntry]) -> None:
+        self.awareness += entries
 
     def on_gap(self, _live: LiveDocument) -> None:
         self.gaps += 1
@@ -78,6 +82,7 @@ async def live(store: SlowStore, log: Log) -> AsyncIterator[LiveDocument]:
         on_edits=log.on_edits,
         on_gap=log.on_gap,
         on_failure=log.on_failure,
+        on_awareness=log.on_awareness,
     )
     yield live
     store.failing = False
@@ -160,6 +165,7 @@ async def test_a_document_begins_with_its_mark(store: SlowStore, log: Log) -> No
         on_edits=log.on_edits,
         on_gap=log.on_gap,
         on_failure=log.on_failure,
+        on_awareness=log.on_awareness,
     )
     assert await store.load("new") is None, "opening it stores nothing"
     for update in (HI, BYE):
@@ -185,7 +191,7 @@ async def test_each_wire_is_spelled_once_for_all(live: LiveDocument) -> None:
     assert len({id(member.got[0]) for member in members}) == 1
 
 
-async def test_who_left_hears_nothing(live: LiveDocument) -> None:
+async def test_who_left_hears_nothing(live: LiveDocument, log: Log) -> None:
     ann, bob = joined(live, Member()), joined(live, Member())
     live.awareness.receive(ann, [AwarenessEntry(1, 1, b"{}")], 1.0)
     live.leave(ann, 2.0)
@@ -196,3 +202,4 @@ async def test_who_left_hears_nothing(live: LiveDocument) -> None:
     assert ann.got == []
     assert len(bob.got) == 2, "the edit, and that ann is gone"
     assert live.users == 1
+    assert log.awareness == [AwarenessEntry(1, 1, None)]

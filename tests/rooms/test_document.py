@@ -258,14 +258,23 @@ def test_many_updates_are_merged_as_a_tree() -> None:
 def test_edits_in_python_are_told_as_an_update() -> None:
     document = Document()
     document.apply(HI)
-    before, known = document.state_vector(), document.deletions()
-    text = document.live().get("t", type=Text)
-    text += "!"
+    updates: list[bytes] = []
+    doc, end = document.watch(updates.append)
+    text = doc.get("t", type=Text)
+    with doc.transaction():
+        text += "!"
+        text += "?"
     del text[0:1]
-    update = document.edited(before, known)
-    assert update is not None
-    assert shown(replica(merge_updates(HI, update))) == shown(document.live())
-    assert document.edited(document.state_vector(), document.deletions()) is None
+    document.apply(bytes.fromhex("01010200040101740362796500"))
+    assert len(updates) == 2, "what others do isn't ours"
+    assert all(document.contains(walk(update)) for update in updates)
+    others = bytes.fromhex("01010200040101740362796500")
+    assert shown(replica(merge_updates(HI, *updates, others))) == shown(document.live())
+    document.rest()
+    assert not document.resting
+    end()
+    text += "unwatched"
+    assert len(updates) == 2
 
 
 def test_an_encoded_document_is_a_value() -> None:

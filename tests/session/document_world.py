@@ -62,6 +62,7 @@ class DocumentWorld:
             self.store,
             self.options,
             self.node.wheel,
+            self.hooks,
             node="node-1",
             new_client_id=lambda: next(lineages),
             wall_clock=self.wall,

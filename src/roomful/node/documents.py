@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+from roomful.model.document import AwarenessEntry
 from roomful.model.errors import BadRequest, InternalError, RoomfulError
+from roomful.model.event import DocumentLoadEvent, DocumentLoadReply
 from roomful.node import eager
+from roomful.node.document_hooks import DocumentHooks
 from roomful.node.document_options import DocumentOptions
+from roomful.node.hooks import Hooks
 from roomful.node.live_document import Edit, LiveDocument
 from roomful.node.wheel import Wheel
 from roomful.rooms.awareness import Awareness, AwarenessLimits
 from roomful.rooms.document import Broken, Document, Encoded, lineage_mark
-from roomful.rooms.update_walker import Malformed, state_vector
-from roomful.seams.store import DocumentStore, RawWindow, Snapshot, Stored
+from roomful.rooms.update_walker import Malformed, state_vector, walk
+from roomful.seams.store import DocumentStore, Entry, RawWindow, Snapshot, Stored
 
 log = logging.getLogger("roomful.documents")
 
@@ -45,6 +52,7 @@ class Documents:
         store: DocumentStore,
         options: DocumentOptions,
         wheel: Wheel,
+        hooks: Hooks,
         *,
         node: str,
         new_client_id: Callable[[], int],
@@ -53,6 +61,7 @@ class Documents:
         """node: this node's id. new_client_id: draws a Yjs client id for a document's lineage."""
         self.store = store
         self.options = options
+        self.hooks = hooks
         self._wheel = wheel
         self._new_client_id = new_client_id
         self.wall_clock = wall_clock
@@ -100,6 +109,32 @@ class Documents:
             if error is not None:
                 raise error
 
+    @asynccontextmanager
+    async def edit(self, name: str, author: str) -> AsyncIterator[Any]:
+        """The live document of the engine: what is done in the block is stored and reaches the clients transaction by
+        transaction, and the end of the block waits until all of it is stored. author: whose edits these are.
+
+        Raises what `open` raises; InternalError at the end if something could not be stored.
+        """
+        self.check_name(name)
+        live = await self.open(name)
+        room = live.room
+        try:
+            doc, end = room.watch(lambda update: live.edited_here(update, author))
+            try:
+                yield doc
+            except BaseException as error:
+                if type(error).__module__.startswith("pyo3"):  # a panic: nobody knows what it left behind
+                    self.reload(live)
+                raise
+            finally:
+                end()
+                await live.settled()
+            if live.failed or live.room is not room:
+                raise InternalError("not everything could be stored")
+        finally:
+            live.release(self.now())
+
     def now(self) -> float:
         """The node's monotonic time."""
         return self._wheel.now()
@@ -107,6 +142,11 @@ class Documents:
     async def rescue(self, name: str, update: bytes, author: str) -> int:
         """Keeps what a client with another history holds; its number."""
         return await self.store.rescue(name, update, author, self.wall_clock())
+
+    def wake(self, caretaker: Caretaker, at: float) -> None:
+        """Has it called at that time, or earlier."""
+        if at < math.inf:
+            self._wheel.schedule(caretaker, at)
 
     def get(self, name: str) -> LiveDocument | None:
         """The document if it is open here."""
@@ -152,12 +192,14 @@ class Documents:
         stored = await self._read(name)
         options = self.options
         room, lineage, mark = Document(), 0, b""
-        if stored is not None:
-            room, lineage = await self._room_of(name, stored), stored.lineage
-        elif options.lineage:
+        if stored is None and options.lineage:
             lineage = self._new_client_id()
             mark = lineage_mark(lineage)
             room = Document(Encoded(mark, state_vector({lineage: 1})))
+        if stored is None and self.hooks.has(DocumentLoadEvent):
+            stored = await self._seeded(name, mark, lineage)
+        if stored is not None:
+            room, lineage, mark = await self._room_of(name, stored), stored.lineage, b""
         limits = AwarenessLimits(
             expiry_s=options.awareness_expiry_s,
             entry_max_bytes=options.awareness_max_bytes,
@@ -175,12 +217,28 @@ class Documents:
             on_edits=self._on_edits,
             on_gap=self._on_gap,
             on_failure=self.forget,
+            on_awareness=self._on_awareness,
         )
         if stored is not None:
             live.log_entries = len(stored.tail)
             live.log_bytes = sum(len(logged.entry.update) for logged in stored.tail)
             live.snapshot_bytes = len(stored.snapshot.update) if stored.snapshot else 0
         return live
+
+    async def _seeded(self, name: str, mark: bytes, lineage: int) -> Stored | None:
+        """What the application begins the document with, stored before anybody sees it; another node may be first."""
+        reply: DocumentLoadReply | None = await self.hooks.call(DocumentLoadEvent(name), name)
+        if reply is None:
+            return None
+        try:
+            walk(reply.update)
+            Document().apply(reply.update)
+        except (Malformed, Broken) as error:
+            log.error("the hook that loads document %r answered no update: %s", name, error)
+            raise InternalError("the document could not be loaded") from error
+        now = self.wall_clock()
+        entries = [Entry(update, "", now) for update in (mark, reply.update) if update]
+        return await self.store.create(name, entries, lineage)
 
     async def _read(self, name: str) -> Stored | None:
         reading = asyncio.ensure_future(self.store.load(name))
@@ -216,10 +274,15 @@ class Documents:
             return
         live.renewed(room)
 
-    def _on_edits(self, live: LiveDocument, _last: int, _edits: list[Edit]) -> None:
+    def _on_edits(self, live: LiveDocument, _last: int, edits: list[Edit]) -> None:
         caretaker = self._caretakers.get(live.name)
         if caretaker is not None:
-            caretaker.look_at_log()
+            caretaker.edited(edits)
+
+    def _on_awareness(self, live: LiveDocument, entries: list[AwarenessEntry]) -> None:
+        caretaker = self._caretakers.get(live.name)
+        if caretaker is not None:
+            caretaker.hooks.aware(entries)
 
     def _on_gap(self, live: LiveDocument) -> None:
         eager.later(self._catch_up(live))
@@ -252,11 +315,13 @@ class Documents:
 
 
 class Caretaker:
-    """Looks after one open document: expired awareness, the length of its log, and whether anybody needs it."""
+    """Looks after one open document: expired awareness, the length of its log, hooks, and whether anybody needs it."""
 
-    __slots__ = ("_compacting", "_documents", "_live", "wheel_slot")
+    __slots__ = ("_compacting", "_documents", "_live", "_unloading", "hooks", "wheel_slot")
 
     def __init__(self, documents: Documents, live: LiveDocument) -> None:
+        self.hooks = DocumentHooks(documents.hooks, live.name)
+        self._unloading = False
         self._documents = documents
         self._live = live
         self._compacting = False
@@ -268,12 +333,17 @@ class Caretaker:
             return None
         for id, holders in live.awareness.expire(now).items():
             live.announce([id], holders)
-        if not live.users and now - live.idle_since >= self._documents.options.unload_s and not self._compacting:
+        if now >= self.hooks.store_due:
+            eager.later(self.hooks.store(self._encoded))
+        elif not live.users and now - live.idle_since >= self._documents.options.unload_s and not self._unloading:
+            self._unloading = True
             eager.later(self._unload())
-        return now + LOOK_S
+        return min(now + LOOK_S, self.hooks.store_due)
 
-    def look_at_log(self) -> None:
+    def edited(self, edits: list[Edit]) -> None:
         """Compacts a log that has grown too long, one compaction at a time."""
+        self.hooks.edited(edits, self._documents.now())
+        self._documents.wake(self, self.hooks.store_due)
         if not self._compacting and self._is_long():
             self._compacting = True
             eager.later(self._compact())
@@ -289,11 +359,27 @@ class Caretaker:
 
     async def _unload(self) -> None:
         live, documents = self._live, self._documents
-        if live.log_entries > UNLOAD_COMPACT_ENTRIES and not self._compacting:
-            self._compacting = True
-            await self._compact()
-        if not live.users and not live.pending and documents.get(live.name) is live:
-            documents.forget(live)
+        try:
+            if live.log_entries > UNLOAD_COMPACT_ENTRIES and not self._compacting:
+                self._compacting = True
+                await self._compact()
+            if not live.users and not live.pending and documents.get(live.name) is live:
+                documents.forget(live)
+                await self.hooks.unloaded()
+        finally:
+            self._unloading = False
+
+    async def _encoded(self) -> bytes | None:
+        """The whole document, if this node is the one to tell the application."""
+        live, documents = self._live, self._documents
+        await live.settled()
+        try:
+            if live.failed or await documents.store.lease(live.name, documents.node, LEASE_S) is None:
+                return None
+            return live.room.diff()
+        except (RoomfulError, Malformed, Broken) as error:
+            log.error("document %r could not be handed to the application: %s", live.name, error)
+            return None
 
     async def _compact(self) -> None:
         """Puts a snapshot in place of the log, if no other node is about to; a failure is told and harms nothing."""

@@ -84,6 +84,7 @@ class LiveDocument:
         "mark",
         "members",
         "name",
+        "on_awareness",
         "on_edits",
         "on_failure",
         "on_gap",
@@ -111,9 +112,12 @@ class LiveDocument:
         on_edits: Callable[[LiveDocument, int, list[Edit]], None],
         on_gap: Callable[[LiveDocument], None],
         on_failure: Callable[[LiveDocument], None],
+        on_awareness: Callable[[LiveDocument, list[AwarenessEntry]], None],
     ) -> None:
         """mark: what its log is to begin with when there is none yet. on_edits: told of what was stored (number of the
-        last entry, edits). on_gap: the log holds entries that aren't in the room. on_failure: it can't go on."""
+        last entry, edits). on_gap: the log holds entries that aren't in the room. on_failure: it can't go on.
+        on_awareness: what was announced.
+        """
         self.name = name
         self.room = room
         self.awareness = awareness
@@ -124,6 +128,7 @@ class LiveDocument:
         self.wall_clock = wall_clock
         self.on_edits = on_edits
         self.on_gap = on_gap
+        self.on_awareness = on_awareness
         self.on_failure = on_failure
         self.members: set[Attached] = set()
         self.users = 0
@@ -186,9 +191,9 @@ class LiveDocument:
         else:
             self._put(Edit(fresh, Entry(fresh, author, self.wall_clock()), source, done))
 
-    def edited_here(self, update: bytes, author: str, done: Done) -> None:
-        """Like `edit` for what is in the room already."""
-        self._put(Edit(update, Entry(update, author, self.wall_clock()), None, done))
+    def edited_here(self, update: bytes, author: str) -> None:
+        """What was edited in the room itself; `settled` waits until it is durable."""
+        self._put(Edit(update, Entry(update, author, self.wall_clock()), None, None))
 
     def take_stored(self, updates: Iterable[bytes]) -> None:
         """Updates that other nodes have put into the log. Raises Malformed, Broken."""
@@ -246,6 +251,7 @@ class LiveDocument:
             by_spared.setdefault(spared, []).append(self.awareness.entry(id))
         for spared, entries in by_spared.items():
             self._send_awareness(AwarenessUpdate(tuple(entries)), spared)
+            self.on_awareness(self, entries)
 
     def _send_awareness(self, message: AwarenessUpdate, spared: frozenset[object]) -> None:
         frames: dict[tuple[DocumentDialect, str], bytes] = {}

@@ -8,7 +8,7 @@ a snapshot answers its first readers by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,7 +96,7 @@ class Document:
     parked: what waits for updates that haven't come; b"" for nothing.
     """
 
-    __slots__ = ("_clocks", "_deletions", "_doc", "_encoded", "parked")
+    __slots__ = ("_applying", "_clocks", "_deletions", "_doc", "_encoded", "_is_behind", "_watchers", "parked")
 
     def __init__(self, encoded: Encoded | None = None) -> None:
         """Raises Malformed for a state vector that isn't one."""
@@ -104,6 +104,9 @@ class Document:
         self._doc: Doc[Any] | None = None
         self._clocks = read_state_vector(self._encoded.state_vector)
         self._deletions: dict[int, Ranges] | None = None
+        self._applying = False
+        self._is_behind = False
+        self._watchers = 0
         self.parked = self._encoded.parked
 
     @classmethod
@@ -168,6 +171,7 @@ class Document:
 
     def contains(self, walked: Walked) -> bool:
         """Whether an update would bring nothing new, deletions included."""
+        self._catch_up()
         return not self._has_new_structs(walked) and not self._new_deletions(walked, exactly=True)
 
     def encode(self) -> Encoded:
@@ -181,7 +185,7 @@ class Document:
 
     def rest(self) -> None:
         """Gives the engine's document back; bytes are all that is kept until one is needed again."""
-        if self._doc is not None:
+        if self._doc is not None and not self._watchers:
             self._encoded, self._doc, self._deletions = self.encode(), None, None
 
     # What it gets
@@ -194,16 +198,21 @@ class Document:
         Raises Malformed (nothing happened) and Broken.
         """
         walked = walked or walk(update)
+        self._catch_up()
         has_structs = self._has_new_structs(walked)
         exactly = sum(map(len, walked.deletions.values())) > MANY_DELETIONS
         deletions = self._new_deletions(walked, exactly)
         if not has_structs and not deletions:
             return None
         doc = self._engine()
-        with _guarded():
-            whole = merge_updates(self.parked, update) if self.parked else update
-            doc.apply_update(whole)
-            missing = get_update(whole, doc.get_state())
+        self._applying = True
+        try:
+            with _guarded():
+                whole = merge_updates(self.parked, update) if self.parked else update
+                doc.apply_update(whole)
+                missing = get_update(whole, doc.get_state())
+        finally:
+            self._applying = False
         if missing[0] or self.parked:
             self._park(missing, walk(whole))
         else:
@@ -214,20 +223,33 @@ class Document:
             return deletions_only(deletions)
         return update if deletions == walked.deletions else update[: walked.at] + delete_set(deletions)
 
-    def live(self) -> Doc[Any]:
-        """The engine's own document, for edits in Python; `edited` tells what came of them. Keep no observer on it."""
-        return self._engine()
+    def watch(self, on_edit: Callable[[bytes], None]) -> tuple[Doc[Any], Callable[[], None]]:
+        """The engine's own document, for edits in Python, and what ends that.
 
-    def edited(self, before: bytes, known: dict[int, Ranges]) -> bytes | None:
-        """What was edited through `live` since then, None for nothing. before, known: state vector and `deletions`."""
-        with _guarded():
-            update = self._engine().get_update(before)
-        walked = walk(update)
-        self._look_again()
-        deletions = _uncovered(walked.deletions, known)
-        if not walked.structs and not deletions:
-            return None
-        return update[: walked.at] + delete_set(deletions)
+        on_edit: gets each transaction that is made in it, as an update. It must not touch the document.
+        """
+        doc = self._engine()
+
+        def committed(event: Any) -> None:
+            if not self._applying:
+                update = event.update
+                if update != NOTHING:
+                    self._is_behind = True
+                    on_edit(update)
+
+        subscription = doc.observe(committed)
+        self._watchers += 1
+
+        def end() -> None:
+            doc.unobserve(subscription)  # a document with an observer is never freed
+            self._watchers -= 1
+
+        return doc, end
+
+    def live(self) -> Doc[Any]:
+        """The engine's own document, to read from."""
+        self._catch_up()
+        return self._engine()
 
     def deletions(self) -> dict[int, Ranges]:
         """Client → deleted ranges of clocks, as the engine knows them now."""
@@ -298,7 +320,13 @@ class Document:
             for client, ranges in deletions.items():
                 self._deletions[client] = merge_ranges([*self._deletions.get(client, ()), *ranges])
 
+    def _catch_up(self) -> None:
+        """Edits in Python change the engine's document behind our back."""
+        if self._is_behind:
+            self._look_again()
+
     def _look_again(self) -> None:
+        self._is_behind = False
         self._clocks = read_state_vector(self.state_vector())
         self._deletions = None
 

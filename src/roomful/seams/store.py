@@ -121,6 +121,10 @@ class DocumentStore(Protocol):
         """
         ...
 
+    async def create(self, name: str, entries: Sequence[Entry], lineage: int) -> Stored:
+        """Makes a document of these entries if there is none, and answers what is there: so nobody begins one twice."""
+        ...
+
     async def since(self, name: str, seq: int) -> list[Logged] | None:
         """The entries after that number, in order; None when some of them are in a snapshot only."""
         ...

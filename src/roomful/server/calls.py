@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from roomful.model.client import ClientInfo, Grant, Override
 from roomful.model.disconnects import DISCONNECTS, REASON_MAX_BYTES, UNSUBSCRIBES
+from roomful.model.document import Rights
 from roomful.model.errors import BadRequest, MethodNotFound, RoomfulError, UnrecoverablePosition
 from roomful.model.event import RpcReply, ServerRpcEvent
-from roomful.model.order import DisconnectOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
+from roomful.model.order import DisconnectOrder, DocumentRightsOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Draft, HistoryFilter, Page, Position
 from roomful.model.reply import PresenceStatsResult
 from roomful.node.node import ChannelsInUse, Node, NodesInfo
@@ -218,6 +220,24 @@ class Calls(ABC):
     async def info(self) -> NodesInfo:
         """The nodes in figures."""
         return await (await self._node()).all_info()
+
+    @asynccontextmanager
+    async def document(self, name: str, *, author: str = "") -> AsyncIterator[Any]:
+        """The live document (a `pycrdt.Doc`) while people edit it: `async with app.document("notes") as doc`.
+
+        Each transaction in the block is stored, and then reaches the clients; when the block ends, all of it is stored.
+        author: whose edits they are, in the log. Positions in a pycrdt text count UTF-8 bytes.
+        Raises BadRequest for a bad name, NotAvailable for a deleted document, InternalError where the store fails.
+        """
+        await self.start()
+        async with self.live.documents.edit(name, author) as doc:
+            yield doc
+
+    async def set_document_rights(self, user: str, document: str, rights: Rights) -> None:
+        """What a user's open connections may do with a document from now on, on all nodes; its next connection is asked
+        anew."""
+        self.live.documents.check_name(document)
+        await (await self._node()).order(DocumentRightsOrder(user, document, Rights(rights).value))
 
     async def rpc(self, method: str, data: Any = None) -> Any:
         """What the hook for ServerRpcEvent and that method replies. Raises MethodNotFound, or what the hook raises."""

@@ -149,6 +149,7 @@ def wire(
         _store(config.documents),
         config.documents,
         node.wheel,
+        hooks,
         node=node.id,
         new_client_id=lambda: secrets.randbits(32),
     )

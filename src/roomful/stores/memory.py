@@ -67,6 +67,13 @@ class MemoryStore:
         kept.changed_at = self._clock()
         return first
 
+    async def create(self, name: str, entries: Sequence[Entry], lineage: int) -> Stored:
+        stored = await MemoryStore.load(self, name)
+        if stored is None:
+            await MemoryStore.append(self, name, entries, lineage)
+            stored = Stored(lineage, None, self._documents[name].tail(0))
+        return stored
+
     async def since(self, name: str, seq: int) -> list[Logged] | None:
         kept = self._find(name)
         if kept is None or seq < kept.upto:

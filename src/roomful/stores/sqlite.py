@@ -201,25 +201,33 @@ class SqliteStore:
     # Writing
 
     async def append(self, name: str, entries: Sequence[Entry], lineage: int) -> int:
-        def write(db: sqlite3.Connection) -> int:
-            size = sum(len(entry.update) for entry in entries)
-            now = self._clock()
-            sql = (
-                "UPDATE documents SET head = head + ?, log_bytes = log_bytes + ?, changed_at = ? "
-                "WHERE name = ? AND deleted_until IS NULL RETURNING id, head"
-            )
+        return await self._write(lambda db: self._append(db, name, entries, lineage))
+
+    def _append(self, db: sqlite3.Connection, name: str, entries: Sequence[Entry], lineage: int) -> int:
+        size, now = sum(len(entry.update) for entry in entries), self._clock()
+        sql = (
+            "UPDATE documents SET head = head + ?, log_bytes = log_bytes + ?, changed_at = ? "
+            "WHERE name = ? AND deleted_until IS NULL RETURNING id, head"
+        )
+        row = db.execute(sql, (len(entries), size, now, name)).fetchone()
+        if row is None:
+            self._find(db, name)  # raises for a deleted one
+            db.execute("DELETE FROM documents WHERE name = ?", (name,))
+            db.execute("INSERT INTO documents (name, lineage, changed_at) VALUES (?, ?, ?)", (name, lineage, now))
             row = db.execute(sql, (len(entries), size, now, name)).fetchone()
-            if row is None:
-                self._find(db, name)  # raises for a deleted one
-                db.execute("DELETE FROM documents WHERE name = ?", (name,))
-                made = "INSERT INTO documents (name, lineage, changed_at) VALUES (?, ?, ?)"
-                db.execute(made, (name, lineage, now))
-                row = db.execute(sql, (len(entries), size, now, name)).fetchone()
-            id, head = row
-            first = int(head) - len(entries) + 1
-            rows = [(id, first + at, e.update, e.author, e.at) for at, e in enumerate(entries)]
-            db.executemany("INSERT INTO entries (document, seq, bytes, author, at) VALUES (?, ?, ?, ?, ?)", rows)
-            return first
+        id, head = row
+        first = int(head) - len(entries) + 1
+        rows = [(id, first + at, entry.update, entry.author, entry.at) for at, entry in enumerate(entries)]
+        db.executemany("INSERT INTO entries (document, seq, bytes, author, at) VALUES (?, ?, ?, ?, ?)", rows)
+        return first
+
+    async def create(self, name: str, entries: Sequence[Entry], lineage: int) -> Stored:
+        def write(db: sqlite3.Connection) -> Stored:
+            stored = self._load(db, name)
+            if stored is not None:
+                return stored
+            first = self._append(db, name, entries, lineage)
+            return Stored(lineage, None, [Logged(first + at, entry) for at, entry in enumerate(entries)])
 
         return await self._write(write)
 

@@ -24,6 +24,7 @@ from roomful.model.order import (
     Answer,
     CommandsOrder,
     DisconnectOrder,
+    DocumentRightsOrder,
     Order,
     RefreshOrder,
     SubscribeOrder,
@@ -54,6 +55,7 @@ ORDERS: tuple[Order, ...] = (
     DisconnectOrder("ann", whitelist=["client-1"]),
     RefreshOrder("", expires_at=5.0, info=b"{}"),
     CommandsOrder("node-1", "session-1", b"\x00\xff", "id-1", "node-2"),
+    DocumentRightsOrder("ann", "notes", "read"),
 )
 
 

@@ -80,6 +80,14 @@ class StoreContract:
             assert stored is not None
             assert stored.tail[0].entry.update == name.encode()
 
+    async def test_a_document_begins_once(self, store: DocumentStore) -> None:
+        made = await asyncio.gather(*(store.create("notes", [entry(f"{n}"), entry("seed")], n) for n in range(10)))
+        assert len({one.lineage for one in made}) == 1
+        assert all(one == made[0] for one in made)
+        assert await store.load("notes") == made[0]
+        await store.append("notes", [entry("x")], 1)
+        assert (await store.create("notes", [entry("late")], 99)).head == 3
+
     async def test_since_gives_what_came_after(self, store: DocumentStore) -> None:
         await store.append("notes", [entry("1"), entry("2"), entry("3")], 1)
         later = await store.since("notes", 1)

@@ -139,7 +139,7 @@ class Client:
     async def tell(self, verb: str, **arguments: Any) -> Any:
         return await self._bridge.tell(verb, self._key, **arguments)
 
-    async def until(self, condition: Callable[[], bool], what: str = "") -> None:
+    async def until(self, condition: Callable[[], object]) -> None:
         """Waits until what was heard fulfils the condition."""
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
@@ -166,9 +166,15 @@ class Client:
 
     async def has(self, text: str) -> None:
         """Waits until its text is this one."""
+        await self.until_text(lambda found: found == text)
+
+    async def until_text(self, condition: Callable[[str], bool]) -> None:
+        """Waits until its text fulfils the condition."""
         async with asyncio.timeout(PATIENCE_S):
-            while await self.text() != text:
+            while True:
                 self._changed.clear()
+                if condition(await self.text()):
+                    return
                 await self._changed.wait()
 
     async def sees(self, condition: Callable[[dict[int, Any]], bool]) -> dict[int, Any]:

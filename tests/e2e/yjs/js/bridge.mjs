@@ -79,8 +79,8 @@ const verbs = {
   },
   cut({ key }) {
     const { provider } = clients.get(key) // as a crash would: no farewell
-    const ws = provider.ws ?? provider.configuration.websocketProvider.webSocket
-    ws.terminate()
+    const ws = provider.ws ?? provider.configuration?.websocketProvider?.webSocket
+    ws?.terminate() // there is none while it reconnects
   },
 }
 
