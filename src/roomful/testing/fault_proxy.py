@@ -109,7 +109,7 @@ class Link:
         for end in self._ends:
             end.close()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if outcome is not None and not isinstance(outcome, ConnectionError | asyncio.CancelledError):
+            if outcome is not None and not isinstance(outcome, OSError | asyncio.CancelledError):
                 raise outcome
 
 

@@ -37,7 +37,7 @@ async def sdk(request: pytest.FixtureRequest, bridge: Bridge, component: Callabl
 @pytest_asyncio.fixture(loop_scope="session")
 async def sdks(bridge: Bridge, component: Callable[[str], str]) -> AsyncIterator[list[Sdk]]:
     """All of them at once."""
-    sdks = [await opened(name, bridge, component) for name in SDKS]
+    sdks = [await opened(name, bridge, component) for name in (*SDKS, *STREAMED)]
     yield sdks
     for sdk in sdks:
         await sdk.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -137,11 +137,15 @@ class JsSdk(Sdk):
     reads_numbers = False
     counts_deltas = True
 
-    def __init__(self, protobuf: bool, bridge: Bridge, transports: Sequence[str] = ()) -> None:
-        """transports: those that it tries, one after the other; none: WebSocket without a list."""
+    def __init__(
+        self, protobuf: bool, bridge: Bridge, transports: Sequence[str] = (), blocked: Collection[str] = ()
+    ) -> None:
+        """transports: those that it tries, one after the other; none: WebSocket without a list. blocked: those of them
+        that lead nowhere."""
         super().__init__(protobuf)
         self._bridge = bridge
         self._transports = transports
+        self._blocked = blocked
         self._clients: list[JsClient] = []
 
     async def client(
@@ -159,7 +163,7 @@ class JsSdk(Sdk):
             "client",
             client.log,
             {"getToken": get_token},
-            url=[{"transport": name, "endpoint": endpoint(url, name)} for name in self._transports] or url,
+            url=[self._way(url, name) for name in self._transports] or url,
             protobuf=self.protobuf,
             options={
                 "emulationEndpoint": http(url).replace(PATH, "/emulation"),
@@ -172,6 +176,13 @@ class JsSdk(Sdk):
         )
         self._clients.append(client)
         return client
+
+    def _way(self, url: str, name: str) -> dict[str, str]:
+        way = endpoint(url, name)
+        return {
+            "transport": name,
+            "endpoint": way.replace("/connection/", "/nowhere/") if name in self._blocked else way,
+        }
 
     async def close(self) -> None:
         for client in self._clients:

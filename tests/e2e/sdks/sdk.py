@@ -77,6 +77,7 @@ class Event(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     reason: str = ""
     client: str = ""
     version: str = ""
+    transport: str = ""
     data: Any = None
     offset: int = 0
     info: Info | None = None

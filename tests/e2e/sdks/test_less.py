@@ -9,7 +9,7 @@ import pytest
 
 from roomful.testing.fault_proxy import FaultProxy
 from tests.e2e.sdks.rooms import Rooms, token
-from tests.e2e.sdks.sdk import WAIT_S, Sdk
+from tests.e2e.sdks.sdk import SDKS, WAIT_S, Sdk
 from tests.e2e.sdks.test_recovery import behind, cut_off
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -164,6 +164,7 @@ async def test_nothing_new_in_a_cache_is_not_sent_twice(sdk: Sdk, rooms: Rooms, 
     assert await room.log.take_data(1) == ["two"]
 
 
+@pytest.mark.parametrize("sdk", SDKS, indirect=True)  # over HTTP that is the proxies' business
 @pytest.mark.parametrize("delta", [False, True])
 async def test_compressed_feeds(sdk: Sdk, deflating: Rooms, name: str, delta: bool) -> None:
     """Both SDKs offer permessage-deflate by themselves. Small ones and large ones, in any script, with cuts between."""
