@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from roomful import ChannelOptions, Config, Roomful, ServerRpcEvent
-from roomful.server import api
 from roomful.server.config import ApiOptions
+from roomful.transports import http_request
 
 KEY = "a key that nobody guesses"
 KEYED = {"X-API-Key": KEY}
@@ -213,7 +213,7 @@ async def test_a_body_that_is_too_large(app: Roomful, client: httpx.AsyncClient)
 
 
 async def test_a_body_without_end_is_read_only_so_far(app: Roomful, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "DISCARD_MAX_BYTES", 10_000)
+    monkeypatch.setattr(http_request, "DISCARD_MAX_BYTES", 10_000)
     read = 0
 
     async def receive() -> dict[str, Any]:

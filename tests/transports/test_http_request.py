@@ -58,5 +58,6 @@ async def test_the_body() -> None:
     assert await read(piece(b"ab"), piece(b""), piece(b"cd", more=False)) == b"abcd"
     assert await read({"type": "http.request"}) == b""
     assert await read(piece(b"abcd"), piece(b"e")) == 413
+    assert await read(piece(b"abcde"), piece(b"f"), piece(b"g", more=False)) == 413
     assert await read(piece(b"ab")) == 408
     assert await read(piece(b"ab"), {"type": "http.disconnect"}) is None

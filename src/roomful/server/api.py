@@ -5,12 +5,11 @@ Source: Centrifuge protocol, section 23.1; the `cent` package for Python works w
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
@@ -22,14 +21,11 @@ from roomful.server.api_openapi import document
 from roomful.server.calls import Calls
 from roomful.server.config import ApiOptions
 from roomful.server.wiring import Live
-from roomful.transports.negotiate import origin_allowed
+from roomful.transports.http_request import read_body
+from roomful.transports.negotiate import Refused, origin_allowed
 
 TRANSPORT_STATUS = {100: 500, 102: 404, 104: 404, 107: 400, 108: 400, 112: 416}
 """In error mode `transport`: error code → HTTP status, 500 for every other one."""
-
-DISCARD_MAX_BYTES = 4 * 1024 * 1024
-"""So much of a body that is too large is read and thrown away, so that its sender, who reads our answer only when all
-is sent, finds one; beyond, the connection is cut."""
 
 CLOSE = {"Connection": "close"}
 
@@ -130,7 +126,7 @@ async def _read(request: Request, options: ApiOptions, name: str | None) -> Aske
             return Asked(METHODS[name], body)
         legacy = msgspec.json.decode(body, type=Legacy)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, BadRequest.code, f"the body isn't JSON: {error}") from None
+        raise Refusal(400, BadRequest.code, f"the body can't be read: {error}") from None
     if legacy.method not in METHODS:
         raise _unknown(legacy.method)
     return Asked(METHODS[legacy.method], bytes(legacy.params))
@@ -142,23 +138,12 @@ def _unknown(name: str) -> Refusal:
 
 async def _body(request: Request, options: ApiOptions) -> bytes:
     """The whole body. Raises Refusal when it is too large or too slow."""
-    body, total = bytearray(), 0
-    try:
-        async with asyncio.timeout(options.body_timeout_s):
-            async for chunk in request.stream():
-                total += len(chunk)
-                if total <= options.body_max_bytes:
-                    body += chunk
-                elif total > options.body_max_bytes + DISCARD_MAX_BYTES:
-                    break
-    except TimeoutError:
-        reason = f"the body has to be here within {options.body_timeout_s:g} s"
-        raise Refusal(408, BadRequest.code, reason, CLOSE) from None
-    except ClientDisconnect:
-        raise Refusal(400, BadRequest.code, "the connection ended within the body") from None
-    if total > options.body_max_bytes:
-        raise Refusal(413, BadRequest.code, f"a body has at most {options.body_max_bytes} bytes", CLOSE)
-    return bytes(body)
+    body = await read_body(request.receive, options.body_max_bytes, options.body_timeout_s)
+    if isinstance(body, Refused):
+        raise Refusal(body.status, body.code, body.message, CLOSE)
+    if body is None:
+        raise Refusal(400, BadRequest.code, "the connection ended within the body")
+    return body
 
 
 def _error(

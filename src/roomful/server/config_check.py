@@ -15,9 +15,10 @@ from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import TokenAuthenticator
 from roomful.model.channel import DEFAULT_NAMESPACE, NAMESPACE_NAME, RESERVED_NAMESPACES, ChannelOptions
 from roomful.model.errors import ConfigError
-from roomful.server.config import Config, ServerOptions
+from roomful.server.config import ApiOptions, Config, ServerOptions
 from roomful.server.webhook_options import EventName, WebhookOptions, secret_bytes
 from roomful.session.options import ConnectionOptions
+from roomful.transports.negotiate import TransportOptions
 
 SECRET_MIN_BYTES = 32
 """HS256 wants a key as long as its hash. Source: RFC 7518, section 3.2."""
@@ -84,7 +85,7 @@ def problems(config: Config) -> list[Problem]:
         *_connection(config.connection),
         *_personal(config),
         *_tokens(config.tokens),
-        *(Problem(("api", "keys"), "a key can't be empty") for key in config.api.keys if not key),
+        *_api(config.api),
         *(problem for name, options in config.namespaces.items() for problem in _namespace(name, options)),
         *(problem for name, webhook in config.webhooks.items() for problem in _webhook(name, webhook, config)),
     ]
@@ -226,6 +227,13 @@ def _namespace(name: str, options: ChannelOptions) -> Iterator[Problem]:
         missing = "history_size" if options.history_ttl_s > 0 else "history_ttl_s"
         yield Problem((*path, missing), "history needs both history_size and history_ttl_s")
     yield from (Problem((*path, key), reason) for key, reason in _contradictions(options))
+
+
+def _api(options: ApiOptions) -> Iterator[Problem]:
+    yield from (Problem(("api", "keys"), "a key can't be empty") for key in options.keys if not key)
+    most = TransportOptions().body_timeout_s
+    if options.body_timeout_s > most:
+        yield Problem(("api", "body_timeout_s"), f"is at most {most:g}, which any request has")
 
 
 def _webhook(name: str, webhook: WebhookOptions, config: Config) -> Iterator[Problem]:

@@ -11,6 +11,10 @@ from roomful.transports.negotiate import FOREIGN_ORIGIN, Refused, TransportOptio
 
 _BAD_REQUEST = 107
 
+DISCARD_MAX_BYTES = 4 * 1024 * 1024
+"""So much of a body that is too large is read and thrown away: its sender, who reads our answer only when all is sent,
+would find a reset connection instead of it. Beyond, the connection is cut."""
+
 
 def check_request(
     method: str, headers: dict[str, str], methods: Sequence[str], body_max_bytes: int, options: TransportOptions
@@ -37,20 +41,22 @@ def too_large(body_max_bytes: int) -> Refused:
 
 async def read_body(receive: Receive, body_max_bytes: int, timeout_s: float) -> bytes | Refused | None:
     """The whole body; what is wrong with it; None: the client has gone."""
-    body, more = bytearray(), True
+    body, more, total = bytearray(), True, 0
     try:
         async with asyncio.timeout(timeout_s):
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-                if len(body) > body_max_bytes:
-                    return too_large(body_max_bytes)
+                more, total = message.get("more_body", False), total + len(message.get("body", b""))
+                if total <= body_max_bytes:
+                    body += message.get("body", b"")
+                elif total > body_max_bytes + DISCARD_MAX_BYTES:
+                    break
     except TimeoutError:
-        return Refused(408, _BAD_REQUEST, "the request took too long to arrive", {"Connection": "close"})
-    return bytes(body)
+        if total <= body_max_bytes:
+            return Refused(408, _BAD_REQUEST, "the request took too long to arrive", {"Connection": "close"})
+    return bytes(body) if total <= body_max_bytes else too_large(body_max_bytes)
 
 
 async def answer(send: Send, status: int, headers: dict[str, str], body: bytes = b"") -> None:
