@@ -166,14 +166,17 @@ CALLS["ormap"] = _MAPS | _nested(st.tuples(st.just("ormap"), _MAPS))
 
 
 @st.composite
-def histories(draw: st.DrawFn, kind: str, replicas: int = 3, most: int = 14) -> list[Step]:
-    """Replicas named "0", "1", …, their deltas "d0", "d1", …, with exchanges of states and deltas in between."""
+def histories(draw: st.DrawFn, kind: str, replicas: int = 3, most: int = 14, wild: bool = False) -> list[Step]:
+    """Replicas named "0", "1", …, their deltas "d0", "d1", …, with exchanges of states and deltas in between.
+
+    wild: also copies, collections at any time, and a clock that leaves what it had seen in the future."""
     names = [str(n) for n in range(replicas)]
     script: list[Step] = [["new", name, kind, REPLICAS[n]] for n, name in enumerate(names)]
     someone = st.sampled_from(names)
     deltas = 0
     for _ in range(draw(st.integers(1, most))):
-        match draw(st.sampled_from(["do", "do", "do", "merge", "delta", "since", "now"])):
+        steps = ["do", "do", "do", "merge", "delta", "since", "now", *(["collect", "copy", "leap"] if wild else [])]
+        match draw(st.sampled_from(steps)):
             case "do":
                 script.append(["do", f"d{deltas}", draw(someone), *draw(CALLS[kind])])
                 deltas += 1
@@ -186,6 +189,13 @@ def histories(draw: st.DrawFn, kind: str, replicas: int = 3, most: int = 14) -> 
                 script += [["since", "s", source, target], ["merge", target, "s"]]
             case "now":
                 script.append(["now", draw(st.integers(0, 5_000))])
+            case "leap":
+                script.append(["now", draw(st.sampled_from([0, 60_000, 120_000]))])
+            case "collect":
+                script.append(["collect", draw(someone), draw(st.lists(someone, min_size=1, max_size=3))])
+            case "copy":
+                form = draw(st.sampled_from(["json", "msgpack"]))
+                script.append(["copy", draw(someone), draw(someone), f"{REPLICAS[3]}/{len(script)}", form])
     return script
 
 

@@ -66,7 +66,7 @@ def read(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def tasks() -> list[dict[str, Any]]:
-    scripts = [script for kind in sorted(KINDS) for script in drawn(histories(kind, most=24), 12)[-4:]]
+    scripts = [script for kind in sorted(KINDS) for script in drawn(histories(kind, most=24, wild=True), 12)[-4:]]
     states = [state for script in scripts for state in Play(script).objects.values()]
     odd = [{"json": mutant.hex()} for mutant in mutants([to_json(state) for state in states])]
     odd += [{"msgpack": mutant.hex()} for mutant in mutants([to_msgpack(state) for state in states])]
