@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from roomful.model.channel import RESERVED_NAMESPACES, ChannelOptions
 from roomful.model.errors import BadRequest, UnknownChannel
+from roomful.model.facet import OPTIONS
 from roomful.node.namespaces import Namespaces
 
 DEFAULT = ChannelOptions()
@@ -68,7 +69,10 @@ def test_the_options_of_a_name(namespaces: Namespaces, channel: str, options: Ch
         ("$:1", UnknownChannel),
         ("a$chat:1", UnknownChannel),
         ("Chat:1", UnknownChannel),
-        ("typing:chat:1", UnknownChannel),
+        ("$typing:chat:1", UnknownChannel),
+        ("typing:other:1", UnknownChannel),
+        ("typing:chat:über", BadRequest),
+        ("typing:typing:chat:1", BadRequest),
     ],
 )
 def test_names_that_are_none(namespaces: Namespaces, channel: str, error: type[Exception]) -> None:
@@ -99,7 +103,14 @@ def test_under_dev_also_names_without_a_namespace() -> None:
     assert Namespaces({}, MAX, others=OTHERS).of("news") is OTHERS
 
 
-@pytest.mark.parametrize("channel", ["x:1", ":1", "a b:1", *(f"{name}:chat:1" for name in sorted(RESERVED_NAMESPACES))])
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_room_has_facets(namespaces: Namespaces, kind: str) -> None:
+    assert namespaces.of(f"{kind}:chat:1") is OPTIONS[kind]
+
+
+@pytest.mark.parametrize(
+    "channel", ["x:1", ":1", "a b:1", "typing:x:1", *(f"${name}:chat:1" for name in sorted(RESERVED_NAMESPACES))]
+)
 def test_under_dev_a_namespace_is_still_a_namespace(dev: Namespaces, channel: str) -> None:
     with pytest.raises(UnknownChannel):
         dev.of(channel)

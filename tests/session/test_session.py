@@ -294,7 +294,8 @@ CHANNEL_COMMANDS: list[dict[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("command", CHANNEL_COMMANDS, ids=lambda command: next(iter(command)))
 @pytest.mark.parametrize(
-    ("channel", "code"), [("x" * 256, 107), ("nowhere:1", 102), ("über", 107), ("typing:room:1", 102)]
+    ("channel", "code"),
+    [("x" * 256, 107), ("nowhere:1", 102), ("über", 107), ("typing:people:room:1", 107), ("typing:nowhere:1", 102)],
 )
 async def test_a_bad_channel_name_costs_the_command(
     world: World, command: dict[str, dict[str, Any]], channel: str, code: int

@@ -25,6 +25,11 @@ class ClientInfo(msgspec.Struct, frozen=True):
     chan_info: bytes = b""
 
 
+def person_of(info: ClientInfo) -> str:
+    """The person whose connection it is: the user id, or `~<client id>` for an anonymous one."""
+    return info.user or ANONYMOUS_PREFIX + info.client
+
+
 class Override(msgspec.Struct, frozen=True):
     """Namespace settings that one subscription replaces; None leaves the namespace's own.
 

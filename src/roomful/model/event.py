@@ -75,7 +75,10 @@ class ConnectReply(msgspec.Struct, frozen=True):
 
 
 class SubscribeEvent(msgspec.Struct, frozen=True):
-    """A client asks for a channel. granted: whether a valid subscription token came with it."""
+    """A client asks for a channel. granted: whether a valid subscription token came with it.
+
+    facet: "typing" … when it is this facet of the channel that is asked for, else "".
+    """
 
     client: str
     user: str
@@ -85,6 +88,7 @@ class SubscribeEvent(msgspec.Struct, frozen=True):
     token_claims: dict[str, Any] = {}
     meta: dict[str, Any] = {}
     via: Via = Via()
+    facet: str = ""
 
 
 class SubscribeReply(msgspec.Struct, frozen=True):

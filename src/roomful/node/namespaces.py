@@ -13,6 +13,7 @@ from roomful.model.channel import (
     namespace_of,
 )
 from roomful.model.errors import BadRequest, UnknownChannel
+from roomful.model.facet import OPTIONS, Facet, facet_of
 
 
 class Namespaces:
@@ -32,16 +33,33 @@ class Namespaces:
         self._patterns = {name: re.compile(o.channel_regex) for name, o in options.items() if o.channel_regex}
 
     def of(self, channel: str) -> ChannelOptions:
-        """The channel's options. Raises BadRequest (107: too long, not the alphabet), UnknownChannel (102)."""
+        """The channel's options. Raises BadRequest (107: too long, not the alphabet), UnknownChannel (102).
+
+        A facet is a channel if its base is one.
+        """
         if not channel or len(channel) > self._channel_max_bytes:
             raise BadRequest(f"a channel name has 1 to {self._channel_max_bytes} bytes")
         name = namespace_of(channel)
-        options = self._options.get(name) or self._unconfigured(name)
+        options = self._options.get(name)
+        if options is None:
+            facet = facet_of(channel)
+            if facet is not None:
+                return self._facet(facet)
+            options = self._unconfigured(name)
         pattern = self._patterns.get(name)
         if pattern is not None:
             self._check_pattern(channel, name, pattern)
         elif not channel.isascii():
             raise BadRequest("a channel name is ASCII unless its namespace has a channel_regex")
+        return options
+
+    def _facet(self, facet: Facet) -> ChannelOptions:
+        if facet_of(facet.base) is not None:
+            raise BadRequest("a facet has no facets")
+        self.of(facet.base)
+        options = OPTIONS.get(facet.kind)
+        if options is None:
+            raise UnknownChannel
         return options
 
     def _unconfigured(self, name: str) -> ChannelOptions:

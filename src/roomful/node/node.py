@@ -19,12 +19,14 @@ import msgspec
 from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS
 from roomful.model.errors import NotAvailable, RoomfulError
+from roomful.model.facet import facet_of
 from roomful.model.order import Answer, CommandsOrder, Order, Survey
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
 from roomful.node import eager
 from roomful.node.directory import Directory, Member
+from roomful.node.facets import Facets
 from roomful.node.flusher import Flusher
 from roomful.node.hooks import Hooks
 from roomful.node.hub import PLAIN, Hub, Manner, Subscriber
@@ -34,6 +36,7 @@ from roomful.node.namespaces import Namespaces
 from roomful.node.relay import Relay
 from roomful.node.stats import Stats
 from roomful.node.surveys import Surveys
+from roomful.node.typing_rooms import TypingRooms
 from roomful.node.wheel import Wheel
 from roomful.seams.dialect import Dialect
 from roomful.seams.engine import Engine
@@ -115,6 +118,7 @@ class Node:
         self.directory = Directory()
         self.connections: set[Member] = set()
         """Every open connection, also those that haven't said `connect` yet."""
+        self.facets = Facets({"typing": TypingRooms(engine.broker, self.hub, wheel)})
         self._interest = Interest(engine.broker)
         self._surveys = Surveys(engine.control, id)
         self.relay = Relay(engine.control, id)
@@ -166,9 +170,11 @@ class Node:
 
         skip_history: it goes past the channel's stream, as in a channel without history. Raises TypeError for tags
         that aren't text: what can't be encoded mustn't get as far as the hub; BadRequest for a tag `event` that
-        `/events` keeps for itself.
+        `/events` keeps for itself; NotAvailable for a facet.
         """
         options = self.namespaces.of(channel)
+        if facet_of(channel) is not None:
+            raise NotAvailable("the server alone publishes to a facet")
         for name, value in (draft.tags or {}).items():
             if not (isinstance(name, str) and isinstance(value, str)):
                 raise TypeError(f"tags are text by text, got {name!r}: {value!r}")
@@ -255,6 +261,7 @@ class Node:
         self.hub.remove(channel, dialect, subscriber, manner)
         if channel not in self.hub:
             self._watch.forget(channel)
+            self.facets.deserted(channel)
         await self._interest.release(channel)
 
     async def appear(self, channel: str, info: ClientInfo) -> None:
@@ -283,6 +290,8 @@ class Node:
 
     def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
         self.stats.publications += 1
+        if self.facets.hear(channel, publication):
+            return
         if not publication.offset or self._watch.admit(channel, publication.offset, epoch):
             self.hub.broadcast(channel, publication, epoch)
 

@@ -28,10 +28,11 @@ from roomful.model.errors import (
 from roomful.model.event import ConnectEvent, ConnectReply, SubscriptionOptions
 from roomful.model.order import DisconnectOrder
 from roomful.model.reply import ConnectResult
+from roomful.session.authorize import authorize
 from roomful.session.payload import from_client, to_client
 from roomful.session.recover import Entry
 from roomful.session.session import Session
-from roomful.session.subscribe import authorize, begin, enter, ttl, watch, withdraw
+from roomful.session.subscribe import begin, enter, ttl, watch, withdraw
 
 log = logging.getLogger("roomful.session")
 

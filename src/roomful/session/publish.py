@@ -10,14 +10,14 @@ from roomful.model.channel import ChannelOptions
 from roomful.model.disconnects import disconnect
 from roomful.model.errors import BadRequest, Forbidden, InternalError, NotAvailable
 from roomful.model.event import PublishEvent, PublishReply
+from roomful.model.facet import facet_of
 from roomful.model.publication import Draft
 from roomful.model.reply import PublishResult
+from roomful.session.facet import PUBLISHED, publish_to_facet
 from roomful.session.payload import check_payload, from_client, to_client
 from roomful.session.session import Session
 
 log = logging.getLogger("roomful.session")
-
-PUBLISHED = PublishResult()
 
 
 async def publish(session: Session, command: c.Publish) -> PublishResult:
@@ -29,6 +29,9 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
     options = node.namespaces.of(channel)
     if command.type:
         raise NotAvailable("map channels aren't available")
+    facet = facet_of(channel)
+    if facet is not None:
+        return await publish_to_facet(session, command, facet)
     if not session.dialect.json or options.data_format == "json_object" or not command.data:
         check_payload(command.data, options.data_format)  # else the dialect has found JSON already
     reply: PublishReply | None = None

@@ -46,14 +46,23 @@ async def entry_of(
     """
     traits = subscription.traits
     if not traits.tracked:
-        return Entry(subscription, result)
+        return await _with_state(session, Entry(subscription, result))
     asked = Position(wanted.epoch, wanted.offset) if wanted.recover and traits.recoverable else None
     if traits.cached:
         return await _from_cache(session, subscription, result, wanted, asked)
     if asked is None:
         position = await session.context.node.position(subscription.channel)
-        return Entry(subscription, _told(subscription, result, position), position)
+        return await _with_state(session, Entry(subscription, _told(subscription, result, position), position))
     return await _from_stream(session, subscription, result, wanted, asked, max_bytes)
+
+
+async def _with_state(session: Session, entry: Entry) -> Entry:
+    """With what a facet holds, read after the position: a newer state with changes that it knows already harms nobody,
+    an older one without them would."""
+    state = await session.context.node.facets.snapshot(entry.subscription.channel)
+    if not state:
+        return entry
+    return msgspec.structs.replace(entry, result=msgspec.structs.replace(entry.result, data=state))
 
 
 async def _from_stream(

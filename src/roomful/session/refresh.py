@@ -14,12 +14,14 @@ from roomful.model import command as c
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
 from roomful.model.errors import BadRequest, Forbidden, InvalidToken, RoomfulError, TokenExpired
 from roomful.model.event import RefreshEvent, RefreshReply, SubRefreshEvent, SubRefreshReply
+from roomful.model.facet import facet_of
 from roomful.model.reply import RefreshResult, SubRefreshResult
 from roomful.node import eager
 from roomful.seams.authenticator import SubscriptionClaims
+from roomful.session.authorize import is_for
 from roomful.session.payload import to_client
 from roomful.session.session import Session
-from roomful.session.subscribe import Expiring, is_for, ttl, watch
+from roomful.session.subscribe import Expiring, ttl, watch
 from roomful.session.subscription import ENDED, PENDING, Subscription
 
 log = logging.getLogger("roomful.session")
@@ -143,7 +145,8 @@ async def _renew_connection(session: Session) -> None:
 
 async def _renew_subscription(session: Session, subscription: Subscription) -> None:
     """As for a connection."""
-    channel = subscription.channel
+    facet = facet_of(subscription.channel)
+    channel = subscription.channel if facet is None else facet.base  # whoever granted it was asked for the room
     event = SubRefreshEvent(session.client, session.user, channel, session.meta, session.via)
     reply = await _asked(session, subscription, event, channel)
     if subscription.phase is ENDED:

@@ -22,6 +22,7 @@ from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect
 from roomful.model.errors import InternalError, RoomfulError, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
+from roomful.model.facet import facets_of
 from roomful.model.order import ConnectionOrder
 from roomful.model.publication import Page
 from roomful.model.push import DisconnectPush, Push, UnsubscribePush
@@ -337,10 +338,24 @@ class Session:
         self.push(UnsubscribePush(subscription.channel, code, reason))
         # Not at once: a hub in the middle of a broadcast must not be led into another one.
         self._remember_leaving(subscription.channel, eager.later(self._leave(subscription, code, reason)))
+        if code != UNSUBSCRIBES["insufficient_state"][0]:  # that says nothing of rights
+            self.drop_facets(subscription.channel, code, reason)
+
+    def drop_facets(self, base: str, code: int, reason: str) -> None:
+        """Who lost a room has lost its facets, too."""
+        for channel in facets_of(base):
+            facet = self.subscriptions.get(channel)
+            if facet is None:
+                continue
+            if facet.phase is PENDING:
+                facet.ending = (code, reason)
+            else:
+                self.drop(facet, code, reason)
 
     def forget(self, subscription: Subscription) -> None:
         """Takes a subscription out of this session: nothing more comes from it."""
         subscription.phase = ENDED
+        self.context.node.facets.left(subscription.channel, self.client)
         if self.subscriptions.get(subscription.channel) is subscription:
             del self.subscriptions[subscription.channel]
         self.context.node.hub.remove(subscription.channel, self.dialect, subscription, subscription.manner)

@@ -14,26 +14,21 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from roomful.model import command as c
-from roomful.model.channel import ChannelOptions, Right, allowed_users, is_private
+from roomful.model.channel import ChannelOptions
 from roomful.model.client import Grant, Override
 from roomful.model.disconnects import UNSUBSCRIBES, disconnect
 from roomful.model.errors import (
     AlreadySubscribed,
     BadRequest,
-    Expired,
     Forbidden,
-    InvalidToken,
     LimitExceeded,
-    TokenExpired,
 )
-from roomful.model.event import SubscribeEvent, SubscribeReply
 from roomful.model.publication import Position
 from roomful.model.reply import SubscribeResult, UnsubscribeResult
 from roomful.model.tags_filter import FilterNode
 from roomful.node.hub import Manner
 from roomful.rooms.tags_filter import Match, compiled, validate
-from roomful.seams.authenticator import SubscriptionClaims
-from roomful.session.payload import from_client, to_client
+from roomful.session.authorize import authorize
 from roomful.session.recover import Entry, entry_of
 from roomful.session.session import CONNECTION_CLOSED, Session
 from roomful.session.subscription import ENDED, PENDING, Subscription, Traits
@@ -81,82 +76,10 @@ async def unsubscribe(session: Session, command: c.Unsubscribe) -> UnsubscribeRe
         subscription.ending = UNSUBSCRIBES["server"]
     else:
         session.leave(subscription, *CLIENT_UNSUBSCRIBED)
+        if subscription.expires_at is not None:  # nobody would look whether the right to its facets still holds
+            session.drop_facets(command.channel, *UNSUBSCRIBES["server"])
         await session.left(command.channel)
     return UnsubscribeResult()
-
-
-async def authorize(session: Session, channel: str, options: ChannelOptions, token: str, data: bytes) -> Grant:
-    """The right to subscribe, or an exception: token first, then the hook, then the namespace (design: who decides).
-
-    Raises Forbidden, TokenExpired, Expired, what the hook raises; Disconnect for a token of somebody else.
-    """
-    insecure = session.context.insecure
-    grant, claims = await _granted_by_token(session, channel, token) if token else (None, {})
-    if grant is None and is_private(channel) and not insecure:
-        raise Forbidden("the channel needs a subscription token")
-    node = session.context.node
-    if node.hooks.has(SubscribeEvent):
-        event = SubscribeEvent(
-            session.client,
-            session.user,
-            channel,
-            from_client(data),
-            grant is not None,
-            claims,
-            session.meta,
-            session.via,
-        )
-        reply = await node.hooks.call(event, channel)
-        if reply is not None:
-            grant = _granted_by_hook(reply, grant)
-    if grant is None and not (insecure or _granted_by_namespace(session.user, channel, options)):
-        raise Forbidden
-    grant = grant or Grant()
-    if grant.expires_at is not None and grant.expires_at <= node.wall_clock():
-        raise Expired
-    return grant
-
-
-async def _granted_by_token(session: Session, channel: str, token: str) -> tuple[Grant | None, dict[str, object]]:
-    try:
-        claims = await session.context.authenticator.subscription(token)
-    except (InvalidToken, TokenExpired, Expired) as error:
-        if session.context.insecure:
-            return None, {}
-        if isinstance(error, InvalidToken):
-            log.info("client %s sent a bad subscription token for %r: %s", session.client, channel, error)
-            raise Forbidden("invalid subscription token") from None
-        raise
-    if not is_for(claims, session, channel):
-        if session.context.insecure:
-            return None, {}
-        raise disconnect("invalid_token")
-    return claims.grant, claims.claims
-
-
-def is_for(claims: SubscriptionClaims, session: Session, channel: str) -> bool:
-    """Whether a subscription token names this channel and this client."""
-    return claims.channel == channel and claims.user == session.user and claims.client in ("", session.client)
-
-
-def _granted_by_hook(reply: SubscribeReply, token: Grant | None) -> Grant:
-    """What the hook says; what it leaves open stays as in the token."""
-    known = token or Grant()
-    by_hook = reply.expires_at is not None
-    return Grant(
-        info=known.info if reply.info is None else to_client(reply.info),
-        data=known.data if reply.data is None else to_client(reply.data),
-        expires_at=reply.expires_at if by_hook else known.expires_at,
-        override=known.override if reply.override == NO_OVERRIDE else reply.override,
-        server_refresh=by_hook,
-    )
-
-
-def _granted_by_namespace(user: str, channel: str, options: ChannelOptions) -> bool:
-    users = allowed_users(channel) if options.user_limited else None
-    if users is not None:
-        return bool(user) and user in users
-    return Right(options.subscribe).allows(user, subscribed=False)
 
 
 async def enter(

@@ -1,0 +1,35 @@
+"""Facets of a room: channels named after it that the server fills. `typing:chat:1` is who types in `chat:1`.
+
+Every client on every transport can subscribe to one; it gets the whole state as `data`, then changes as publications.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from roomful.model.channel import RESERVED_NAMESPACES, ChannelOptions, Right
+
+
+class Facet(NamedTuple):
+    """kind: "typing" …; base: the room's own channel."""
+
+    kind: str
+    base: str
+
+
+OPTIONS = {
+    # No log: what is said there is stale a few seconds later; of a slow reader's backlog the newest for each client.
+    "typing": ChannelOptions(slow="latest", history=Right.NOBODY, see_presence=Right.NOBODY),
+}
+"""What each kind of facet is as a channel. Rights aren't here: they are those of the base."""
+
+
+def facet_of(channel: str) -> Facet | None:
+    """Which facet of which room the channel is; None for a room's own channel."""
+    kind, colon, base = channel.partition(":")
+    return Facet(kind, base) if colon and kind in RESERVED_NAMESPACES else None
+
+
+def facets_of(base: str) -> list[str]:
+    """The channels of all facets that a room has."""
+    return [f"{kind}:{base}" for kind in OPTIONS]

@@ -1,0 +1,74 @@
+"""The facets of this node's rooms: who is asked for the state of one, and who hears of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from roomful.model.client import ClientInfo
+from roomful.model.errors import NotAvailable
+from roomful.model.facet import facet_of
+from roomful.model.publication import Publication
+
+
+class FacetKind(Protocol):
+    """One kind of facet, for all rooms of a node. base: the room's own channel."""
+
+    async def snapshot(self, base: str) -> bytes:
+        """The whole state, as JSON."""
+        ...
+
+    async def publish(self, base: str, sender: ClientInfo, data: bytes) -> None:
+        """What a client publishes to it. Raises BadRequest for what it doesn't understand, NotAvailable (108) if
+        clients can't change it."""
+        ...
+
+    def hear(self, base: str, publication: Publication) -> bool:
+        """Something was published, by this node or another one. True: subscribers hear of it from here, else as it is.
+        Called only while this node has subscribers. Never raises."""
+        ...
+
+    def left(self, base: str, client: str) -> None:
+        """A client is in the room no more. Never raises."""
+        ...
+
+    def deserted(self, base: str) -> None:
+        """The facet's last subscriber on this node has gone. Never raises."""
+        ...
+
+
+class Facets:
+    """All kinds, by name."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, kinds: Mapping[str, FacetKind]) -> None:
+        self._kinds = kinds
+
+    async def snapshot(self, channel: str) -> bytes:
+        """The state that a new subscriber gets; empty for a room's own channel."""
+        facet = facet_of(channel)
+        return b"" if facet is None else await self._kinds[facet.kind].snapshot(facet.base)
+
+    async def publish(self, channel: str, sender: ClientInfo, data: bytes) -> None:
+        """What a client publishes to a facet. Raises NotAvailable for a room's own channel."""
+        facet = facet_of(channel)
+        if facet is None:
+            raise NotAvailable("the channel isn't a facet")
+        await self._kinds[facet.kind].publish(facet.base, sender, data)
+
+    def hear(self, channel: str, publication: Publication) -> bool:
+        """Whether a facet deals with what was published; else its subscribers get it as it is."""
+        facet = facet_of(channel)
+        return facet is not None and self._kinds[facet.kind].hear(facet.base, publication)
+
+    def left(self, channel: str, client: str) -> None:
+        """A client is subscribed to the channel no more."""
+        for kind in self._kinds.values():
+            kind.left(channel, client)
+
+    def deserted(self, channel: str) -> None:
+        """Nobody on this node is subscribed to the channel any more."""
+        facet = facet_of(channel)
+        if facet is not None:
+            self._kinds[facet.kind].deserted(facet.base)

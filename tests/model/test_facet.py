@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from roomful.model.channel import RESERVED_NAMESPACES
+from roomful.model.facet import OPTIONS, Facet, facet_of, facets_of
+
+
+@pytest.mark.parametrize(
+    ("channel", "facet"),
+    [
+        ("typing:chat:1", Facet("typing", "chat:1")),
+        ("people:lobby", Facet("people", "lobby")),
+        ("typing:$chat:1", Facet("typing", "$chat:1")),
+        ("typing:typing:chat:1", Facet("typing", "typing:chat:1")),
+        ("typing", None),
+        ("chat:typing:1", None),
+        ("$typing:chat:1", None),
+        ("Typing:chat:1", None),
+    ],
+)
+def test_which_names_are_facets(channel: str, facet: Facet | None) -> None:
+    assert facet_of(channel) == facet
+
+
+def test_a_room_and_its_facets() -> None:
+    assert [facet_of(channel) for channel in facets_of("chat:1")] == [Facet(kind, "chat:1") for kind in OPTIONS]
+    assert OPTIONS.keys() <= RESERVED_NAMESPACES
