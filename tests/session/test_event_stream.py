@@ -404,6 +404,7 @@ async def test_rights_are_those_of_a_subscribe(make_world: MakeWorld) -> None:
     source = Source(world, ["closed:hook", "closed:sub"], ann)
     source.connect()
     await _until(lambda: source.started)
+    await world.settle()
     (event,) = source.pump()
     assert event.data["channels"] == {
         "closed:hook": {"recovered": False, "data": {"topic": 1}},

@@ -51,10 +51,11 @@ recover = true
 
 
 class Feed:
-    """A running server, and its publisher. published: the numbers of each channel."""
+    """A running server, and its publisher. prefix: of a mounted application. published: the numbers of each channel."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, prefix: str = "") -> None:
         self.server = server
+        self._prefix = prefix
         self.published: dict[str, int] = {}
         self._api = httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": KEY})
 
@@ -63,7 +64,7 @@ class Feed:
 
     async def call(self, method: str, **params: Any) -> Any:
         """The result of a method of the API."""
-        answer = (await self._api.post(f"/api/{method}", json=params)).json()
+        answer = (await self._api.post(f"{self._prefix}/api/{method}", json=params)).json()
         return answer["result"]
 
     async def publish(self, channel: str, count: int = 1, *, size: int = 0, tags: dict[str, str] | None = None) -> None:
@@ -74,7 +75,7 @@ class Feed:
             word = {"channel": channel, "data": {"n": number, "x": "x" * size}, **({"tags": tags} if tags else {})}
             commands.append({"publish": word})
         if commands:
-            await self._api.post("/api/batch", json={"commands": commands})
+            await self._api.post(f"{self._prefix}/api/batch", json={"commands": commands})
 
     async def head(self, channel: str) -> Position:
         found = await self.call("history", channel=channel)
