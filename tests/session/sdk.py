@@ -61,6 +61,8 @@ class Sdk:
         self.wanted: dict[str, Wanted] = {}
         self.not_for_it: dict[tuple[str, str, int], str] = {}
         """(channel, writer, number) → the client id that is excluded from it."""
+        self._filtered: set[tuple[str, str, int]] = set()
+        """Those that its filter left out when they were written."""
         self.members: dict[str, set[str]] = {}
         """As joins and leaves say, by channel."""
         self.client: Client | None = None
@@ -260,12 +262,15 @@ class Sdk:
             self._newest[channel, writer] = number
         if wanted is not None and wanted.state == "in" and "tf" in wanted.fields:
             assert number % 2, "its filter leaves it out"
+        if (channel, writer, number) in self._filtered:
+            return  # it was on its way, and came when the subscription was another one, without filter
         self._reader.read(channel, number, writer)
 
     def published(self, channel: str, writer: str, number: int) -> None:
         """Whoever filters won't get it, now or by recovery."""
         wanted = self.wanted.get(channel)
         if number % 2 == 0 and wanted is not None and "tf" in wanted.fields:
+            self._filtered.add((channel, writer, number))
             self._reader.hidden(channel, number, writer)
 
     def exclude(self, channel: str, writer: str, number: int) -> frozenset[str]:
