@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from roomful import ChannelOptions, Config, ConnectEvent, ConnectReply, Roomful, RpcReply, ServerRpcEvent
-from roomful.server.api_methods import METHODS, PARALLEL_MAX, SINGLE, outcome
-from roomful.server.api_words import Error
+from roomful.server.api_methods import METHODS, PARALLEL_MAX, SINGLE, Method, outcome
+from roomful.server.api_words import Error, Request
 from roomful.testing.client import connect
 
 ROOM = ChannelOptions(history_size=10, history_ttl_s=60.0, recover=True, presence=True, join_leave=True)
@@ -248,6 +252,22 @@ async def test_a_batch_that_cant_be_read_does_nothing(app: Roomful, command: dic
     with pytest.raises(msgspec.ValidationError):
         await call(app, "batch", commands=[good, {"batch": {"commands": []}}])
     assert (await app.history("room:1")).head.offset == 0
+
+
+WORDS = st.sampled_from(
+    ["channel", "channels", "data", "user", "since", "offset", "limit", "commands", "publish", "tags"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.dictionaries(WORDS | st.text(), inner) | st.lists(inner),
+)
+
+
+@given(st.sampled_from(list(METHODS.values())), st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_a_body_is_a_request_or_no_request_and_nothing_else(method: Method, body: bytes) -> None:
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        body.decode()
+        assert isinstance(msgspec.json.decode(body, type=method.request), Request)
 
 
 def test_the_table_has_what_the_reference_has() -> None:

@@ -204,6 +204,12 @@ def test_relative_paths_lie_under_the_data_directory(directory: Path) -> None:
             'namespaces.chat.publish: has to be one of "nobody", "subscriber", "user", "client"',
         ),
         ('[namespaces.chat]\njoin_leave = "some"', 'namespaces.chat.join_leave: has to be one of true, false, "all"'),
+        (
+            '[webhooks.users]\nevents = ["conect"]',
+            'webhooks.users.events: has to be a list of "connect", "refresh", "subscribe", '
+            '"sub_refresh", "publish", "rpc"',
+        ),
+        ("[webhooks.users]\nurls = 1", "webhooks.users.urls: unknown key; did you mean url?"),
         ("[namespaces.chat]\nslow = 1", 'namespaces.chat.slow: has to be one of "resume", "latest", "close"'),
         ('[namespaces.chat]\npresence = "yes"', "namespaces.chat.presence: has to be one of true, false"),
         ("[namespaces.chat]\nrecover = true", "namespaces.chat.recover: needs history: history_size and history_ttl_s"),

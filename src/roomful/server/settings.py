@@ -245,9 +245,10 @@ def _tables() -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
 
 
 def _mismatch(kind: Any, complaint: str) -> str:
-    choices = list(_choices(kind))
+    several = get_origin(kind) is tuple
+    choices = list(_choices(get_args(kind)[0] if several else kind))
     if choices:
-        return f"has to be one of {', '.join(choices)}"
+        return f"has to be {'a list of' if several else 'one of'} {', '.join(choices)}"
     return complaint[0].lower() + complaint[1:].replace("`", "").replace(" - at $", " at ")
 
 
