@@ -99,7 +99,7 @@ async def test_it_follows_and_is_told_of_the_end(host: Host) -> None:
     feed = Feed(host.server, host.prefix)
 
     async def follow(http: httpx.AsyncClient) -> None:
-        async with http.stream("GET", f"{host.url}/events?channel=a") as response:
+        async with http.stream("GET", f"{host.url}/events?channel=end") as response:
             async for chunk in response.aiter_raw():
                 for event in parser.feed(chunk):
                     books.note(event)
@@ -107,13 +107,13 @@ async def test_it_follows_and_is_told_of_the_end(host: Host) -> None:
     async with httpx.AsyncClient(timeout=30) as http:
         following = asyncio.create_task(follow(http))
         await until(lambda: books.subscribed > 0)
-        since = (await http.get(f"{host.url}/poll?channel=a")).json()["next"]
-        await feed.publish("a", 3)
-        await until(lambda: books.complete("a", feed))
-        answer = (await http.get(f"{host.url}/poll?channel=a&since={since}")).json()
+        since = (await http.get(f"{host.url}/poll?channel=end")).json()["next"]
+        await feed.publish("end", 3)
+        await until(lambda: books.complete("end", feed))
+        answer = (await http.get(f"{host.url}/poll?channel=end&since={since}")).json()
         assert [publication["offset"] for publication in answer["publications"]] == [1, 2, 3]
-        polling = asyncio.create_task(http.get(f"{host.url}/poll?channel=a&since={answer['next']}"))
-        while await feed.subscribers("a") < 2:
+        polling = asyncio.create_task(http.get(f"{host.url}/poll?channel=end&since={answer['next']}"))
+        while await feed.subscribers("end") < 2:
             pass
         stopping = asyncio.create_task(host.server.stop())
         await following  # its end is a proper one: httpx would raise
@@ -121,7 +121,7 @@ async def test_it_follows_and_is_told_of_the_end(host: Host) -> None:
         await stopping
     assert books.ended == [("drain", {"code": 3001, "reason": "shutdown"})]
     assert (empty.status_code, empty.json()["publications"], empty.json()["next"]) == (200, [], answer["next"])
-    books.check("a", feed)
+    books.check("end", feed)
     await feed.close()
 
 
