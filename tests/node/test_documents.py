@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
+from roomful.engines.memory import MemoryEngine
 from roomful.model.errors import BadRequest, InternalError, NotAvailable
 from roomful.model.event import DocumentLoadEvent, DocumentLoadReply
+from roomful.node.document_bus import DocumentBus
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
 from roomful.node.live_document import LiveDocument
+from roomful.node.namespaces import Namespaces
+from roomful.node.node import Node
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.rooms.document import Document, Encoded
@@ -28,13 +32,22 @@ class World:
         self.wheel = Wheel(self.clock)
         self.store = SlowStore()
         self.hooks = Hooks(Stats())
+        self.node = Node(
+            id="node-1",
+            version="test",
+            engine=MemoryEngine(),
+            namespaces=Namespaces({}, 255),
+            hooks=self.hooks,
+            stats=Stats(),
+            wheel=self.wheel,
+        )
         ids = itertools.count(9_000_001)
         self.documents = Documents(
             self.store,
             DocumentOptions(**options),
             self.wheel,
             self.hooks,
-            node="node-1",
+            DocumentBus(self.node, alone=True),
             new_client_id=lambda: next(ids),
         )
 

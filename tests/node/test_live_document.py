@@ -48,7 +48,8 @@ class Log:
     def on_edits(self, _live: LiveDocument, last: int, edits: list[Edit]) -> None:
         self.edits.append((last, [edit.update for edit in edits]))
 
-    def on_awareness(self, _live: LiveDocument, entries: list[AwarenessEntry]) -> None:
+    def on_awareness(self, _live: LiveDocument, entries: list[AwarenessEntry], here: list[AwarenessEntry]) -> None:
+        assert here == entries
         self.awareness += entries
 
     def on_gap(self, _live: LiveDocument) -> None:

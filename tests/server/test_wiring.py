@@ -16,7 +16,7 @@ from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
 from roomful.rooms.tags_filter import FilterLimits
 from roomful.server.config import ServerOptions
-from roomful.server.wiring import DEV_OPTIONS, ROOMS_PATH, Live, wire
+from roomful.server.wiring import DEV_OPTIONS, HOCUSPOCUS_PATH, ROOMS_PATH, Y_WEBSOCKET_PATH, Live, wire
 from roomful.session.options import ConnectionOptions, LimitOptions
 
 SIGNER = TokenOptions(hmac_secret="s" * 32)
@@ -71,10 +71,9 @@ async def test_each_part_gets_its_own_options_and_no_more() -> None:
     assert not made.transport_options.loopback_origins
     assert made.node.hooks.deadline_s == 3.0
     assert made.context.filters.max_depth == 3
-    largest = {route.path: route.max_message_bytes for route in made.websocket_routes}
-    assert largest[ROOMS_PATH] == 1000
-    documents = [limit for path, limit in largest.items() if not path.startswith("/connection/")]
-    assert documents == [config.documents.message_max_bytes] * 2
+    allowed = {route.path: route.max_message_bytes for route in made.websocket_routes}
+    assert allowed[ROOMS_PATH] == 1000
+    assert allowed[Y_WEBSOCKET_PATH] == allowed[HOCUSPOCUS_PATH] == config.documents.message_max_bytes
     with pytest.raises(InvalidToken):  # no key, so none can be believed
         await made.context.authenticator.connection(sign(SIGNER, {}, user="ann", now=0.0, ttl_s=None))
     assert not made.context.insecure

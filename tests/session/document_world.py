@@ -14,6 +14,7 @@ from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import TokenAuthenticator, sign
 from roomful.engines.memory import MemoryEngine
 from roomful.model import document as d
+from roomful.node.document_bus import DocumentBus
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
@@ -63,7 +64,7 @@ class DocumentWorld:
             self.options,
             self.node.wheel,
             self.hooks,
-            node="node-1",
+            DocumentBus(self.node, alone=True),
             new_client_id=lambda: next(lineages),
             wall_clock=self.wall,
         )

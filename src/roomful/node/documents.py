@@ -10,14 +10,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from roomful.model.document import AwarenessEntry
-from roomful.model.errors import BadRequest, InternalError, RoomfulError
+from roomful.model.errors import BadRequest, InternalError, NotAvailable, RoomfulError
 from roomful.model.event import DocumentLoadEvent, DocumentLoadReply
+from roomful.node import document_bus as bus
 from roomful.node import eager
+from roomful.node.document_bus import DocumentBus
 from roomful.node.document_hooks import DocumentHooks
 from roomful.node.document_options import DocumentOptions
 from roomful.node.hooks import Hooks
@@ -53,19 +55,22 @@ class Documents:
         options: DocumentOptions,
         wheel: Wheel,
         hooks: Hooks,
+        bus: DocumentBus,
         *,
-        node: str,
         new_client_id: Callable[[], int],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """node: this node's id. new_client_id: draws a Yjs client id for a document's lineage."""
+        """new_client_id: draws a Yjs client id for a document's lineage."""
         self.store = store
         self.options = options
         self.hooks = hooks
         self._wheel = wheel
         self._new_client_id = new_client_id
         self.wall_clock = wall_clock
-        self.node = node
+        self.bus = bus
+        self.node = bus.node
+        self._checking: asyncio.Task[None] | None = None
+        self._other_store = ""
         self._open: dict[str, LiveDocument] = {}
         self._loading: dict[str, asyncio.Future[LiveDocument]] = {}
         self._loads = asyncio.Semaphore(options.loads_max)
@@ -73,9 +78,15 @@ class Documents:
 
     async def start(self) -> None:
         await self.store.start()
+        if not self.bus.alone:
+            self._checking = asyncio.get_running_loop().create_task(self._compare())
 
     async def stop(self) -> None:
         """Waits for what isn't durable yet, then closes the store."""
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.wait((self._checking,))
+            self._checking = None
         for live in tuple(self._open.values()):
             await live.settled()
         self._open.clear()
@@ -96,6 +107,8 @@ class Documents:
         Raises NotAvailable for a deleted document, InternalError where it can't be loaded.
         """
         while True:
+            if self._other_store:
+                raise NotAvailable("this node has another document store than the others")
             live = self._open.get(name)
             if live is not None:
                 live.hold()
@@ -167,22 +180,36 @@ class Documents:
     # Inside
 
     async def _load_for_all(self, name: str, loading: asyncio.Future[LiveDocument]) -> None:
+        heard: list[bus.Message] = []
+        take: list[Callable[[bus.Message], None]] = [heard.append]  # what comes meanwhile says that there is more
+        lapse: list[Callable[[], None]] = [lambda: None]
+        leave: Callable[[], Coroutine[Any, Any, None]] | None = None
         try:
             async with self._loads:
+                leave = await self.bus.join(name, lambda message: take[0](message), lambda: lapse[0]())
                 live = await self._load(name)
         except RoomfulError as error:
+            if leave is not None:
+                await leave()
             loading.set_exception(error)
         except asyncio.CancelledError:
             loading.set_exception(InternalError("the server is stopping"))
             raise
         except Exception as error:
+            if leave is not None:
+                await leave()
             log.exception("document %r could not be loaded", name)
             loading.set_exception(InternalError(f"the document could not be loaded: {type(error).__name__}"))
         else:
             self._open[name] = live
             live.idle_since = self._wheel.now()
-            caretaker = self._caretakers[name] = Caretaker(self, live)
+            caretaker = self._caretakers[name] = Caretaker(self, live, leave)
             self._wheel.schedule(caretaker, self._wheel.now() + LOOK_S)
+            take[0] = lambda message: self._on_message(live, message)
+            lapse[0] = lambda: self._on_gap(live)
+            for message in heard:
+                self._on_message(live, message)
+            self.bus.send(name, bus.Asked(self.node, self.store.id))
             loading.set_result(live)
         finally:
             del self._loading[name]
@@ -274,15 +301,93 @@ class Documents:
             return
         live.renewed(room)
 
-    def _on_edits(self, live: LiveDocument, _last: int, edits: list[Edit]) -> None:
+    def _on_edits(self, live: LiveDocument, last: int, edits: list[Edit]) -> None:
+        if not self.bus.alone:
+            updates = [edit.entry.update for edit in edits if edit.entry is not None]
+            small = sum(map(len, updates)) <= bus.POINTER_BYTES
+            first = last - len(updates) + 1
+            message = bus.Stored(self.node, self.store.id, first, last, updates if small else None)
+            self.bus.send(live.name, message)
         caretaker = self._caretakers.get(live.name)
         if caretaker is not None:
             caretaker.edited(edits)
 
-    def _on_awareness(self, live: LiveDocument, entries: list[AwarenessEntry]) -> None:
+    def _on_awareness(self, live: LiveDocument, entries: list[AwarenessEntry], here: list[AwarenessEntry]) -> None:
+        self._show(live, here, answer=False)
         caretaker = self._caretakers.get(live.name)
         if caretaker is not None:
             caretaker.hooks.aware(entries)
+
+    def _show(self, live: LiveDocument, entries: list[AwarenessEntry], *, answer: bool) -> None:
+        """Tells the other nodes, a message for each user: only the same one may speak for an id from elsewhere."""
+        if self.bus.alone:
+            return
+        by_user: dict[str, list[AwarenessEntry]] = {"": []} if answer else {}
+        for entry in entries:
+            by_user.setdefault(live.awareness.user_of(entry.client), []).append(entry)
+        for user, shown in by_user.items():
+            self.bus.send(live.name, bus.Shown(self.node, self.store.id, user, shown, answer))
+
+    def _on_message(self, live: LiveDocument, message: bus.Message) -> None:
+        if live.failed or self._open.get(live.name) is not live:
+            return
+        if message.store != self.store.id and not isinstance(message, bus.Asked):
+            self._on_other_store(message)
+            return
+        match message:
+            case bus.Stored(first=first, last=last, updates=updates):
+                if first == live.seq + 1 and updates is not None and live.ready:
+                    self._take(live, last, updates)
+                elif last > live.seq:
+                    self._on_gap(live)
+            case bus.Shown(node=node, user=user, entries=entries):
+                holder = (node, user)
+                if not live.awareness.knows_holder(holder):
+                    live.awareness.join(holder, user, self.now(), ids_max=math.inf)
+                live.announce(live.awareness.receive(holder, entries, self.now()), here=False)
+            case bus.Asked():
+                mine = [id for member in live.members for id in live.awareness.ids_of(member)]
+                self._show(live, [live.awareness.entry(id) for id in dict.fromkeys(mine)], answer=True)
+            case bus.Said(payload=payload):
+                live.broadcast_stateless(payload)
+            case bus.Ended(code=code, reason=reason):
+                live.fail(code, reason)
+
+    def _on_other_store(self, message: bus.Message) -> None:
+        """Two nodes that don't share their log must not share documents. Who comes later gives way."""
+        if isinstance(message, bus.Shown) and message.answer and not self._other_store:
+            self._other_store = message.store
+            log.error("node %s has another document store; documents are not available on this node", message.node)
+            for live in self:
+                live.fail(1013, "this node has another document store")
+
+    def _take(self, live: LiveDocument, last: int, updates: list[bytes]) -> None:
+        try:
+            live.take_stored(updates)
+            live.seq = last
+        except Broken:
+            self.reload(live)
+        except Malformed as error:
+            log.error("document %r: another node has stored what can't be read: %s", live.name, error)
+
+    async def _compare(self) -> None:
+        """Compares every open document with the head of its log: messages between nodes may be lost."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                heads = await self.store.heads(list(self._open))
+            except RoomfulError as error:
+                log.warning("the heads of the documents could not be read: %s", error)
+                continue
+            for name, head in heads.items():
+                live = self._open.get(name)
+                if live is not None and head > live.seq and not live.pending:
+                    self._on_gap(live)
+
+    def say(self, live: LiveDocument, payload: str) -> None:
+        """A stateless message to all clients of the document, on all nodes."""
+        live.broadcast_stateless(payload)
+        self.bus.send(live.name, bus.Said(self.node, self.store.id, payload))
 
     def _on_gap(self, live: LiveDocument) -> None:
         eager.later(self._catch_up(live))
@@ -291,6 +396,8 @@ class Documents:
         """Reads what others have appended. A hole in what is left of the log is filled by the snapshot that made it."""
         try:
             missed = await self.store.since(live.name, live.seq)
+            if live.failed or not live.ready:
+                return  # it is loaded anew anyway
             if missed is None:
                 stored = await self._read(live.name)
                 if stored is None:
@@ -311,15 +418,18 @@ class Documents:
         """It isn't open any more."""
         if self._open.get(live.name) is live:
             del self._open[live.name]
-            del self._caretakers[live.name]
+            eager.later(self._caretakers.pop(live.name).leave_bus())
 
 
 class Caretaker:
     """Looks after one open document: expired awareness, the length of its log, hooks, and whether anybody needs it."""
 
-    __slots__ = ("_compacting", "_documents", "_live", "_unloading", "hooks", "wheel_slot")
+    __slots__ = ("_compacting", "_documents", "_live", "_unloading", "hooks", "leave_bus", "wheel_slot")
 
-    def __init__(self, documents: Documents, live: LiveDocument) -> None:
+    def __init__(
+        self, documents: Documents, live: LiveDocument, leave_bus: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        self.leave_bus = leave_bus
         self.hooks = DocumentHooks(documents.hooks, live.name)
         self._unloading = False
         self._documents = documents

@@ -112,11 +112,11 @@ class LiveDocument:
         on_edits: Callable[[LiveDocument, int, list[Edit]], None],
         on_gap: Callable[[LiveDocument], None],
         on_failure: Callable[[LiveDocument], None],
-        on_awareness: Callable[[LiveDocument, list[AwarenessEntry]], None],
+        on_awareness: Callable[[LiveDocument, list[AwarenessEntry], list[AwarenessEntry]], None],
     ) -> None:
         """mark: what its log is to begin with when there is none yet. on_edits: told of what was stored (number of the
         last entry, edits). on_gap: the log holds entries that aren't in the room. on_failure: it can't go on.
-        on_awareness: what was announced.
+        on_awareness: what was announced, and the part of it that has changed on this node.
         """
         self.name = name
         self.room = room
@@ -142,7 +142,7 @@ class LiveDocument:
         self._audience: dict[tuple[DocumentDialect, str], dict[Attached, None]] = {}
         self._queue: list[Edit | Callable[[], None]] = []
         self._writing = False
-        self._changed: dict[int, frozenset[object]] = {}
+        self._changed: dict[int, tuple[frozenset[object], bool]] = {}
         self._announcing = False
         self._waiting: list[Callable[[], None]] = []
         self._settling: list[asyncio.Future[None]] = []
@@ -236,10 +236,13 @@ class LiveDocument:
 
     # Awareness
 
-    def announce(self, ids: Iterable[int], spared: frozenset[object] = frozenset()) -> None:
-        """These ids have changed; all but the spared hear of it at the end of the turn, the latest of each id."""
+    def announce(self, ids: Iterable[int], spared: frozenset[object] = frozenset(), *, here: bool = True) -> None:
+        """These ids have changed; all but the spared hear of it at the end of the turn, the latest of each id.
+
+        here: on this node, so that the other nodes have to hear of it, too.
+        """
         for id in ids:
-            self._changed[id] = spared
+            self._changed[id] = (spared, here or self._changed.get(id, (spared, False))[1])
         if self._changed and not self._announcing:
             self._announcing = True
             asyncio.get_running_loop().call_soon(self._announce)
@@ -247,11 +250,12 @@ class LiveDocument:
     def _announce(self) -> None:
         changed, self._changed, self._announcing = self._changed, {}, False
         by_spared: dict[frozenset[object], list[AwarenessEntry]] = {}
-        for id, spared in changed.items():
+        for id, (spared, _) in changed.items():
             by_spared.setdefault(spared, []).append(self.awareness.entry(id))
         for spared, entries in by_spared.items():
             self._send_awareness(AwarenessUpdate(tuple(entries)), spared)
-            self.on_awareness(self, entries)
+        everything = [entry for entries in by_spared.values() for entry in entries]
+        self.on_awareness(self, everything, [entry for entry in everything if changed[entry.client][1]])
 
     def _send_awareness(self, message: AwarenessUpdate, spared: frozenset[object]) -> None:
         frames: dict[tuple[DocumentDialect, str], bytes] = {}

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import msgspec
 
@@ -87,6 +88,13 @@ class NodesInfo(msgspec.Struct, frozen=True):
         return bool(self.missing)
 
 
+class Tap(NamedTuple):
+    """Who takes what is published in a channel that no client can reach. on_lapse: something may have been lost."""
+
+    on_publication: Callable[[Publication], None]
+    on_lapse: Callable[[], None]
+
+
 class Node:
     """A process's rooms. Every method that takes a channel raises UnknownChannel and BadRequest for a bad name."""
 
@@ -120,6 +128,7 @@ class Node:
         """Every open connection, also those that haven't said `connect` yet."""
         self.facets = Facets({"typing": TypingRooms(engine.broker, self.hub, wheel)})
         self._interest = Interest(engine.broker)
+        self._taps: dict[str, Tap] = {}
         self._surveys = Surveys(engine.control, id)
         self.relay = Relay(engine.control, id)
         self._watch = LogWatch(
@@ -286,9 +295,34 @@ class Node:
         except RoomfulError as error:
             log.warning("the leave of a client from %r was not announced: %s", channel, error)
 
+    # What nodes say to each other in channels that no client can reach
+
+    async def tap(self, channel: str, tap: Tap) -> None:
+        """From now on what is published in the channel goes there. If it raises (the broker did), nothing is left."""
+        self._taps[channel] = tap
+        try:
+            await self._interest.acquire(channel)
+        except BaseException:
+            self._taps.pop(channel, None)
+            raise
+
+    async def untap(self, channel: str, tap: Tap) -> None:
+        """Undoes `tap`; whoever has tapped the channel since then keeps it."""
+        if self._taps.get(channel) is tap:
+            del self._taps[channel]
+        await self._interest.release(channel)
+
+    async def publish_internal(self, channel: str, draft: Draft) -> None:
+        """Publishes to all nodes that tap the channel, this one too; it isn't kept."""
+        await self.engine.broker.publish(channel, draft, NOT_KEPT)
+
     # What the engine reports (seams.engine.Sink)
 
     def on_publication(self, channel: str, publication: Publication, epoch: str) -> None:
+        tap = self._taps.get(channel)
+        if tap is not None:
+            tap.on_publication(publication)
+            return
         self.stats.publications += 1
         if self.facets.hear(channel, publication):
             return
@@ -296,7 +330,10 @@ class Node:
             self.hub.broadcast(channel, publication, epoch)
 
     def on_lapse(self, channels: Collection[str]) -> None:
-        self._watch.on_lapse(channels)
+        self._watch.on_lapse([channel for channel in channels if channel not in self._taps])
+        for channel in channels:
+            if channel in self._taps:
+                self._taps[channel].on_lapse()
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
         self.hub.notify(channel, JoinPush(channel, info))

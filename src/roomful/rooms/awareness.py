@@ -50,9 +50,10 @@ class _Known:
 class _Speaker:
     """A connection (or another node). ids: held now. before: ever held."""
 
-    __slots__ = ("before", "ids", "joined_at", "user")
+    __slots__ = ("before", "ids", "ids_max", "joined_at", "user")
 
-    def __init__(self, joined_at: float, user: str) -> None:
+    def __init__(self, joined_at: float, user: str, ids_max: float) -> None:
+        self.ids_max = ids_max
         self.joined_at = joined_at
         self.user = user
         self.ids: set[int] = set()
@@ -70,9 +71,9 @@ class Awareness:
         self._speakers: dict[Hashable, _Speaker] = {}
         self._bytes = 0
 
-    def join(self, holder: Hashable, user: str, now: float) -> None:
-        """user: "" for an anonymous one."""
-        self._speakers[holder] = _Speaker(now, user)
+    def join(self, holder: Hashable, user: str, now: float, ids_max: float | None = None) -> None:
+        """user: "" for an anonymous one. ids_max: how many ids it may hold, by default as in the limits."""
+        self._speakers[holder] = _Speaker(now, user, self._limits.ids_max if ids_max is None else ids_max)
 
     def leave(self, holder: Hashable, now: float) -> list[int]:
         """Takes a holder out; the ids that are gone with it."""
@@ -119,10 +120,17 @@ class Awareness:
         """All that have a state: what a newcomer is told."""
         return [self.entry(id) for id, known in self._known.items() if known.state is not None]
 
-    def held_by(self, holder: Hashable) -> list[AwarenessEntry]:
+    def ids_of(self, holder: Hashable) -> list[int]:
         """What a holder speaks for at the moment."""
         speaker = self._speakers.get(holder)
-        return [self.entry(id) for id in speaker.ids] if speaker else []
+        return list(speaker.ids) if speaker else []
+
+    def knows_holder(self, holder: Hashable) -> bool:
+        return holder in self._speakers
+
+    def user_of(self, id: int) -> str:
+        """Whose state an id has, or had last. KeyError for one that was never seen."""
+        return self._known[id].user
 
     def __len__(self) -> int:
         """How many have a state."""
@@ -182,7 +190,7 @@ class Awareness:
 
     def _may_hold(self, speaker: _Speaker, entry: AwarenessEntry) -> bool:
         size = len(entry.state or b"")
-        return len(speaker.ids) < self._limits.ids_max and self._bytes + size <= self._limits.total_max_bytes
+        return len(speaker.ids) < speaker.ids_max and self._bytes + size <= self._limits.total_max_bytes
 
     def _may_raise(self, known: _Known, now: float) -> bool:
         if now - known.raised_at >= 1.0:

@@ -23,6 +23,7 @@ from roomful.engines.options import EngineOptions
 from roomful.engines.redis_url import SCHEMES as REDIS_SCHEMES
 from roomful.model.channel import ChannelOptions, Right
 from roomful.model.errors import ConfigError
+from roomful.node.document_bus import DocumentBus
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
@@ -150,7 +151,7 @@ def wire(
         config.documents,
         node.wheel,
         hooks,
-        node=node.id,
+        DocumentBus(node, alone=config.engine.scheme == "memory"),
         new_client_id=lambda: secrets.randbits(32),
     )
     gate = Gate(authenticator=authenticator, options=config.documents, hooks=hooks, insecure=dev)

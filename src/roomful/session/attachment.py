@@ -486,7 +486,7 @@ class Attachment:
                 if reply.payload is not None:
                     self.say(d.Stateless(reply.payload))
                 if reply.broadcast is not None:
-                    self._live.broadcast_stateless(reply.broadcast)
+                    self.documents.say(self._live, reply.broadcast)
         except Disconnect as ending:
             self.socket.end(ending.code, ending.reason)
         except RoomfulError as error:
