@@ -31,7 +31,7 @@ hmac_secret = "{SECRET}"
 keys = ["{KEY}"]
 key_files = ["more-keys"]
 body_max_bytes = 65536
-body_timeout_s = 0.5
+body_timeout_s = 2
 
 [namespaces.default]
 history_size = 10

@@ -28,7 +28,7 @@ async def app() -> AsyncIterator[Roomful]:
     app = Roomful(
         Config(
             namespaces={"room": ROOM, "plain": ChannelOptions()},
-            api=ApiOptions(keys=("another", KEY), body_max_bytes=1000, body_timeout_s=0.05),
+            api=ApiOptions(keys=("another", KEY), body_max_bytes=1000),
         )
     )
     await app.start()
@@ -225,12 +225,15 @@ async def test_a_body_without_end_is_read_only_so_far(app: Roomful, monkeypatch:
     assert read == 12_000
 
 
-async def test_a_body_that_never_ends_in_time(app: Roomful) -> None:
+async def test_a_body_that_never_ends_in_time() -> None:
+    app = Roomful(Config(api=ApiOptions(keys=(KEY,), body_timeout_s=0.05)))
+
     async def receive() -> dict[str, Any]:
         await asyncio.Event().wait()
         raise AssertionError
 
     assert await raw(app, receive) == (408, 107, "close")
+    await app.stop()
 
 
 async def test_a_client_that_goes_within_its_body(app: Roomful) -> None:

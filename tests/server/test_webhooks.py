@@ -24,20 +24,21 @@ from roomful import (
 )
 from roomful.model.channel import Right
 from roomful.model.errors import InternalError
+from roomful.node import eager
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
 from roomful.server import webhooks
 from roomful.server.webhook_options import WebhookOptions, secret_bytes
 from roomful.server.webhooks import Service, Webhooks
-from roomful.session.options import ConnectionOptions
-from roomful.testing.client import Closed, CommandError, connect, open_client
+from roomful.session.refresh import on_expiry
+from roomful.testing.client import Client, Closed, CommandError, connect, open_client
 from roomful.testing.fault_proxy import FaultProxy
 from tests.server.webhook_service import Asked, Raw, WebhookService, serving
 from tests.session.world import session_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
-ALL = ("connect", "refresh", "subscribe", "sub_refresh", "publish", "rpc")
+ALL_BUT_RPC: Any = ("connect", "refresh", "subscribe", "sub_refresh", "publish")
 CHAT = ChannelOptions(history_size=10, history_ttl_s=60.0, presence=True)
 
 
@@ -50,16 +51,18 @@ async def service() -> AsyncIterator[WebhookService]:
 
 @pytest.fixture
 async def make(service: WebhookService) -> AsyncIterator[Callable[..., Any]]:
-    """A started server with one webhook for the service."""
+    """A started server with webhooks for the service. rpc: other options of the one for rpc."""
     apps: list[Roomful] = []
 
-    async def make(*, events: tuple[Any, ...] = ALL, url: str = "", **options: Any) -> Roomful:
-        hook = WebhookOptions(**{"url": url or service.url, "events": events, "timeout_s": 0.5, **options})
+    async def make(*, url: str = "", rpc: dict[str, Any] | None = None, **options: Any) -> Roomful:
+        common = {"url": url or service.url, "timeout_s": 9.0, **options}
         app = Roomful(
             Config(
-                webhooks={"users": hook},
+                webhooks={
+                    "users": WebhookOptions(events=ALL_BUT_RPC, **common),
+                    "calls": WebhookOptions(events=("rpc",), **common | (rpc or {})),
+                },
                 namespaces={"chat": CHAT},
-                connection=ConnectionOptions(expired_grace_s=1.0),
             )
         )
         apps.append(app)
@@ -168,37 +171,64 @@ async def test_a_publication_that_skips_history_and_its_author(
     assert (await app.history("chat:1", limit=None)).publications == []
 
 
+class Wall:
+    """The time of day of a server, which the test moves. expire: what is due then has its turn, to the end."""
+
+    def __init__(self, app: Roomful) -> None:
+        self.now = 1_000.0
+        app.live.node.wall_clock = lambda: self.now
+
+    async def expire(self, client: Client, at: float) -> None:
+        self.now = at
+        on_expiry(session_of(client))
+        await eager.finished(10.0)
+
+
 async def test_the_service_renews_and_ends_connections(service: WebhookService, make: Callable[..., Any]) -> None:
-    renewed = asyncio.Event()
-
-    def refresh(asked: Asked) -> Any:
-        if asked.number == 0:
-            return {"result": {"expire_at": time.time() + 0.05, "info": {"name": "Anna"}}}
-        renewed.set()
-        return {"result": {"expired": True}}
-
     service.answers |= {
-        "connect": lambda asked: {"result": {"user": "ann", "expire_at": time.time() + 0.05, "meta": {"m": 1}}},
-        "refresh": refresh,
+        "connect": {"result": {"user": "ann", "expire_at": 1_100, "meta": {"m": 1}}},
+        "refresh": lambda asked: {"result": {"expired": True} if asked.number else {"expire_at": 1_200, "info": 7}},
     }
     app = await make()
+    wall = Wall(app)
     async with connect(app) as client:
-        assert (await client.closed())[0] == 3005
-        assert renewed.is_set()
+        await wall.expire(client, 1_100.0)
+        assert (session_of(client).expires_at, session_of(client).conn_info) == (1_200, b"7")
+        await wall.expire(client, 1_200.0)
+        assert await client.closed() == (3005, "connection expired")
     first = service.about("refresh")[0].said
     assert (first["user"], first["meta"], first["client"]) == ("ann", {"m": 1}, client.id)
 
 
-async def test_the_service_renews_and_ends_subscriptions(service: WebhookService, make: Callable[..., Any]) -> None:
+async def test_a_service_that_is_down_at_a_refresh_is_asked_again(
+    service: WebhookService, make: Callable[..., Any]
+) -> None:
     service.answers |= {
-        "subscribe": lambda asked: {"result": {"expire_at": time.time() + 0.05}},
-        "sub_refresh": lambda asked: {
-            "result": {"expire_at": time.time() + 0.05} if asked.number == 0 else {"expired": True}
-        },
+        "connect": {"result": {"user": "ann", "expire_at": 1_100}},
+        "refresh": lambda asked: {"result": {"expire_at": 1_200}} if asked.number else Raw(500),
     }
     app = await make()
+    wall = Wall(app)
+    async with connect(app) as client:
+        await wall.expire(client, 1_100.0)
+        assert session_of(client).expires_at == 1_100, "not yet, and still there"
+        await wall.expire(client, 1_100.5)
+        assert session_of(client).expires_at == 1_200
+        assert client.transport.closed is None
+
+
+async def test_the_service_renews_and_ends_subscriptions(service: WebhookService, make: Callable[..., Any]) -> None:
+    service.answers |= {
+        "subscribe": {"result": {"expire_at": 1_100}},
+        "sub_refresh": lambda asked: {"result": {"expired": True} if asked.number else {"expire_at": 1_200}},
+    }
+    app = await make()
+    wall = Wall(app)
     async with connect(app) as client:
         await client.subscribe("chat:1")
+        await wall.expire(client, 1_100.0)
+        assert session_of(client).subscriptions["chat:1"].expires_at == 1_200
+        await wall.expire(client, 1_200.0)
         push = await client.next_push()
         assert push == {"channel": "chat:1", "unsubscribe": {"code": 2501, "reason": "subscription expired"}}
     assert [asked.said["channel"] for asked in service.about("sub_refresh")] == ["chat:1", "chat:1"]
@@ -269,13 +299,14 @@ async def test_a_service_that_fails_costs_one_command(
     service: WebhookService, make: Callable[..., Any], caplog: pytest.LogCaptureFixture, failure: str
 ) -> None:
     service.answers |= {"rpc": FAILURES[failure], "subscribe": {"result": {}}}
-    app = await make(secrets=(SECRET,), forward_headers=("cookie",))
+    timeout_s = 0.1 if failure == "hangs" else 9.0
+    app = await make(secrets=(SECRET,), forward_headers=("cookie",), rpc={"timeout_s": timeout_s})
     async with connect(app, headers={"cookie": "sid=hush"}) as client:
         assert await code_of(client.call(rpc={"method": "x", "data": "quiet"})) == 100
         await client.subscribe("chat:1")
         assert client.transport.closed is None
     (line,) = [r for r in caplog.records if r.levelno >= logging.WARNING and r.name.startswith("roomful")]
-    assert line.getMessage().startswith("webhook users, asked about a rpc: ")
+    assert line.getMessage().startswith("webhook calls, asked about a rpc: ")
     assert not any(secret in caplog.text for secret in ("hush", "quiet", SECRET, "Traceback"))
     assert app.stats.hook_errors == 1
 
@@ -309,7 +340,7 @@ async def test_others_go_on_while_one_waits(service: WebhookService, make: Calla
         return {"result": {"data": asked.said["method"]}}
 
     service.answers["rpc"] = answer
-    app = await make(timeout_s=5.0)
+    app = await make()
     async with connect(app) as slow, connect(app) as quick:
         waiting = asyncio.create_task(slow.call(rpc={"method": "slow"}))
         assert await quick.call(rpc={"method": "quick"}) == {"data": "quick"}
@@ -324,7 +355,7 @@ async def test_it_has_only_so_many_connections(service: WebhookService, make: Ca
         return {"result": {}}
 
     service.answers["rpc"] = slowly
-    app = await make(connections_max=2, timeout_s=5.0)
+    app = await make(connections_max=2)
     clients = [await opened(app) for _ in range(12)]
     await asyncio.gather(*(client.call(rpc={"method": "x"}) for client in clients))
     assert len(service.about("rpc")) == 12
