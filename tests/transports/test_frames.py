@@ -86,6 +86,17 @@ def test_compressed_messages(case: Case) -> None:
     assert (reader.violation and reader.violation.code) == case.code
 
 
+def test_many_small_bombs_are_one_large_one() -> None:
+    bomb = frame(BINARY, compressed(bytes(65_536)), reserved=4)
+    reader = FrameReader(65_536, deflate=True)
+    read = reader.feed(bomb * 1000)
+    assert reader.violation is not None
+    assert reader.violation.code == 1009
+    assert sum(len(payload) for _, payload in read) <= 16 * len(bomb) * 1000 + 8 * 65_536
+    patient = FrameReader(65_536, deflate=True)
+    assert all(patient.feed(bomb) == [(BINARY, bytes(65_536))] for _ in range(20))
+
+
 def test_without_an_agreement_nothing_is_inflated() -> None:
     reader = FrameReader(MAX_BYTES)
     assert reader.feed(frame(TEXT, compressed(b"Hello"), reserved=4)) == []

@@ -30,6 +30,8 @@ _REASON_MAX_BYTES = 123
 _REGISTERED_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 """Below 3000, those that may stand in a close frame. Source: RFC 6455 section 7.4 and the registry that it opens."""
 
+INFLATED_RATIO, INFLATED_MESSAGES = 16, 8
+
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -50,7 +52,8 @@ class FrameReader:
     UTF-8 (1007) as soon as the wrong byte is here.
 
     deflate: messages may be compressed. The limit then holds for both of their lengths, and what doesn't inflate is
-    1007, when the message is whole.
+    1007, when the message is whole. Nor may what comes at once inflate to more than `INFLATED_RATIO` times as much and
+    `INFLATED_MESSAGES` of the largest messages: else 256 KiB of bombs, each within the limit, would take 170 MB.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class FrameReader:
         "_deaf",
         "_final",
         "_first_bytes",
+        "_inflatable",
         "_mask",
         "_max_bytes",
         "_message",
@@ -75,6 +79,7 @@ class FrameReader:
         self._message: bytearray | None = None  # what has come of a message that isn't whole yet
         self._opcode = 0  # the kind of that message
         self._compressed = False  # whether it is
+        self._inflatable = 0  # bytes that may still come of what is being read
         self._utf8: codecs.IncrementalDecoder | None = None  # checks it, if it is text
         self._missing = 0  # bytes to come of the frame that is being read
         self._mask = b""
@@ -89,6 +94,7 @@ class FrameReader:
         """
         frames: list[tuple[int, bytes]] = []
         if not self._deaf:
+            self._inflatable = INFLATED_RATIO * len(data) + INFLATED_MESSAGES * self._max_bytes
             try:
                 self._read(data, frames)
             except Violation as violation:
@@ -184,11 +190,15 @@ class FrameReader:
 
     def _inflated(self, data: bytes) -> bytes:
         try:
-            return inflated(data, self._max_bytes)
+            message = inflated(data, self._max_bytes)
         except TooLong:
             raise Violation(1009, f"message longer than {self._max_bytes} bytes") from None
         except WireError:
             raise Violation(1007, "what is compressed can't be read") from None
+        self._inflatable -= len(message)
+        if self._inflatable < 0:
+            raise Violation(1009, "too much comes at once when it is inflated")
+        return message
 
     def _ignore_the_rest(self) -> None:
         self._deaf = True
