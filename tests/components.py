@@ -28,6 +28,10 @@ PLACES = os.pathsep.join(
 """Where they are looked for: servers lie outside a user's PATH, PostgreSQL's in a folder of its version."""
 
 
+UNPACKAGED = {"valkey-server": "Debian 12 and Ubuntu 22.04 have no package of it"}
+"""Components that not every supported system can install, and why: their tests may be skipped also in CI."""
+
+
 def find(name: str) -> str | None:
     """The path of a component's program; None when it isn't installed. KeyError for a name not in the table."""
     return next(filter(None, (shutil.which(command, path=PLACES) for command in COMPONENTS[name])), None)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ LOGIN = Login("", "", 0, "test")
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(number: int) -> list[int]:
+    """Different ones."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in found:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in found]
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[object]], seconds: float = 15.0) -> None:
@@ -55,15 +63,25 @@ class RedisServer:
         """Returns when it answers."""
         basics = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory))
         quiet = ("--logfile", str(self.directory / "log"), "--save", "", "--appendonly", "no")
+        quick = ("--repl-diskless-sync-delay", "0")
         config = [self.config] if self.config else []
         self.process = subprocess.Popen(  # noqa: ASYNC220  it returns at once
-            [self.program, *config, *basics, *(quiet if not self.config else quiet[:2]), *self.options],
+            [
+                self.program,
+                *config,
+                *basics,
+                *(quiet if not self.config else quiet[:2]),
+                *(() if self.config else quick),
+                *self.options,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         async with asyncio.timeout(START_S):
             while True:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"{self.program} ended: {(self.directory / 'log').read_text()}")
                 try:
                     await self.do("PING")
                     return
@@ -120,15 +138,17 @@ class RedisCluster:
     """Three masters, and a replica of the first one if wanted."""
 
     def __init__(self, program: str, directory: Path, *, replica: bool = False) -> None:
-        self.buses = [free_port() for _ in range(3 + replica)]
+        ports = free_ports(2 * (3 + replica))
+        self.buses = ports[::2]
         self.nodes = [
             RedisServer(
                 program,
                 directory / f"node-{number}",
                 *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1000"),
                 *("--cluster-replica-validity-factor", "0"),
+                port=port,
             )
-            for number, bus in enumerate(self.buses)
+            for number, (bus, port) in enumerate(zip(ports[::2], ports[1::2], strict=True))
         ]
 
     @property

@@ -14,11 +14,16 @@ from tests.engines.redis_server import RedisCluster
 
 class TestRedis(ClusterContract):
     unit_s = 0.3
+    program = "redis-server"
 
     @pytest.fixture
     async def make_engine(self, start_redis: StartRedis) -> MakeEngine:
-        server = await start_redis()
+        server = await start_redis(program=self.program)
         return lambda: RedisEngine(EngineOptions(url=server.url))
+
+
+class TestValkey(TestRedis):
+    program = "valkey-server"
 
 
 @pytest.fixture(scope="module")

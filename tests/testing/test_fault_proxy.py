@@ -239,3 +239,15 @@ async def test_delay_and_trickle_wait_as_long_as_they_say(echo: Echo, dial: Dial
         proxy.links[0].down.bytes_per_s = 1000.0
         assert await client.echoed(b"x" * 500)
         assert sum(waits) == pytest.approx(0.5, rel=0.2)
+
+
+async def test_new_links_lead_to_another_server(echo: Echo, proxy: FaultProxy, dial: Dial) -> None:
+    old = await dial(proxy.port)
+    assert await old.echoed(b"old")
+    other = Echo()
+    server = await asyncio.start_server(other.serve, "127.0.0.1", 0)
+    proxy.lead_to(server.sockets[0].getsockname()[1])
+    assert await (await dial(proxy.port)).echoed(b"new")
+    assert await old.echoed(b"old")
+    assert (echo.received, other.received) == (b"oldold", b"new")
+    server.close()

@@ -213,3 +213,22 @@ def test_any_single_loss_is_found_unless_it_was_told(lost: list[bool], told_at: 
             ledger.check()
     else:
         ledger.check()
+
+
+def test_what_its_publisher_is_unsure_of_may_come_or_not() -> None:
+    ledger = Ledger()
+    ann, bob = ledger.reader("ann"), ledger.reader("bob")
+    for reader in (ann, bob):
+        reader.subscribed("a")
+    for _ in range(4):
+        ledger.write("a")
+    ledger.unsure("a", 2)
+    ledger.unsure("a", 4)
+    for number in (1, 2, 3, 4):
+        ann.read("a", number)
+    for number in (1, 3):
+        bob.read("a", number)
+    ledger.check()
+    bob.read("a", 2)
+    with pytest.raises(BookError, match="bob: a 2 came after 3"):
+        ledger.check()

@@ -92,6 +92,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self.heard_at = 0.0
         """When the last message arrived, by the loop's clock."""
+        self.losses = 0
+        """How many connections have been lost."""
 
     @property
     def hears(self) -> bool:
@@ -311,6 +313,7 @@ class Listener:
         if wire is not self._wire:
             return
         self._wire = None
+        self.losses += 1
         for name, wanted in list(self._waiters):
             if not wanted:  # it has ended with the connection
                 self._confirm(name, False, all=True)

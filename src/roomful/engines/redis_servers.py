@@ -145,12 +145,15 @@ class Site:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PROBE_S)
+            if not self.listener.hears:
+                continue  # and knows it
             self._probed += 1
+            losses = self.listener.losses
             try:
                 await self.link.call(self._publish, self._probe, str(self._probed).encode(), again=False)
             except InternalError:
                 continue  # the link knows that, and nothing is said about the listener
-            if not await self._arrives(loop.time()) and self.listener.hears:
+            if not await self._arrives(loop.time()) and self.listener.losses == losses:
                 log.warning("the listener doesn't hear what Redis has published: its connection is given up")
                 self._deaf = True
                 self.listener.drop()

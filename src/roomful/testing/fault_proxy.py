@@ -209,6 +209,10 @@ class FaultProxy:
         self.up.heal()
         self.down.heal()
 
+    def lead_to(self, server_port: int) -> None:
+        """New connections go to another server."""
+        self._server_address = self._server_address[0], server_port
+
     def cut(self) -> None:
         """Resets every link, also those that are just being made."""
         self._cuts += 1

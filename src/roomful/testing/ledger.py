@@ -27,6 +27,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._written: dict[str, dict[str, int]] = {}
+        self._unsure: set[tuple[str, str, int]] = set()
         self._readers: list[Reader] = []
 
     def write(self, channel: str, writer: str = "") -> int:
@@ -38,6 +39,13 @@ class Ledger:
     def written(self, channel: str, writer: str = "") -> int:
         """How many numbers this writer has used."""
         return self._written.get(channel, {}).get(writer, 0)
+
+    def unsure(self, channel: str, number: int, writer: str = "") -> None:
+        """Its publisher was told an error, so it may come (once, in its place) or not."""
+        self._unsure.add((channel, writer, number))
+
+    def is_unsure(self, channel: str, number: int, writer: str = "") -> bool:
+        return (channel, writer, number) in self._unsure
 
     def writers(self, channel: str) -> list[str]:
         return list(self._written.get(channel, ()))
@@ -114,7 +122,11 @@ class Reader:
         if number < line.expects:
             self.faults.append(f"{what} came after {line.expects - 1}")
             return
-        self.faults += [f"{what} came, but {missed} didn't" for missed in _missed(line, number)]
+        self.faults += [
+            f"{what} came, but {missed} didn't"
+            for missed in _missed(line, number)
+            if not self._ledger.is_unsure(channel, missed, writer)
+        ]
         line.expects = number + 1
 
     def lacks(self) -> list[str]:
@@ -124,6 +136,7 @@ class Reader:
             for channel in sorted(self._present)
             for writer in self._ledger.writers(channel)
             for missed in _missed(self._line(channel, writer), self._ledger.written(channel, writer) + 1)
+            if not self._ledger.is_unsure(channel, missed, writer)
         ]
 
     def _line(self, channel: str, writer: str) -> _Line:

@@ -1,0 +1,71 @@
+"""What may happen to a fleet's broker and nodes. Each does its harm for a while, and returns when it is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from tests.engines.redis_server import eventually
+from tests.soak.fleet import Fleet
+
+UNREADY_S = 10.0
+"""A deaf node says that it isn't ready within this."""
+
+
+async def killed_listeners(fleet: Fleet, seconds: float, every_s: float = 2.0) -> None:
+    """`CLIENT KILL TYPE pubsub`, again and again."""
+    for _ in range(max(1, round(seconds / every_s))):
+        await fleet.redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        await asyncio.sleep(every_s)
+
+
+async def crash(fleet: Fleet, seconds: float) -> None:
+    """`kill -9` of Redis, which comes back after a while with what its persistence has."""
+    await fleet.redis.kill()
+    await asyncio.sleep(seconds)
+    await fleet.redis.start()
+
+
+async def large_messages(fleet: Fleet, seconds: float) -> None:
+    """An output limit of 1 MB for listeners, and 2 MB at once for all of them."""
+    await fleet.redis.do("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1")
+    for _ in range(max(1, round(seconds))):
+        for channel in fleet.channels:
+            await fleet.redis.do("PUBLISH", f"roomful:c:{{.{channel}}}", b"x" * 2_000_000)
+        await asyncio.sleep(1.0)
+
+
+async def mute_link(fleet: Fleet, seconds: float) -> None:
+    """The first node's link to Redis is open but mute: it finds out and says so in time."""
+    node = fleet.nodes[0]
+    node.proxy.hole()
+    await asyncio.gather(eventually(lambda: _unready(fleet), UNREADY_S), asyncio.sleep(seconds))
+    node.proxy.heal()
+    await eventually(node.ready, 30.0)
+
+
+async def _unready(fleet: Fleet) -> bool:
+    return not await fleet.nodes[0].ready()
+
+
+async def slow_link(fleet: Fleet, seconds: float, delay_s: float = 3.0) -> None:
+    """Everything that the first node tells Redis arrives late."""
+    node = fleet.nodes[0]
+    node.proxy.up.delay_s = delay_s
+    await asyncio.sleep(seconds)
+    node.proxy.heal()
+    await eventually(node.ready, 30.0)
+
+
+async def frozen_node(fleet: Fleet, seconds: float) -> None:
+    """SIGSTOP of a node, and SIGCONT."""
+    fleet.nodes[0].signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    fleet.nodes[0].signal(signal.SIGCONT)
+    await eventually(fleet.nodes[0].ready, 30.0)
+
+
+async def killed_node(fleet: Fleet, seconds: float) -> None:
+    """`kill -9` of a node: its clients go to the others."""
+    fleet.nodes[-1].signal(signal.SIGKILL)
+    await asyncio.sleep(seconds)

@@ -1,0 +1,355 @@
+"""Several served nodes on one Redis, followers who read and publishers who write through them, and the books of all.
+
+Each node reaches Redis through a proxy of its own, so that one node's link can be broken. Followers do what an SDK
+does: they come back after every end, with their position. Publishers number what they publish; an error makes a number
+unsure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from roomful.testing.fault_proxy import FaultProxy
+from roomful.testing.ledger import Ledger, Reader
+from tests.engines.redis_server import RedisServer, eventually
+from tests.served import Server, serve
+
+CONFIG = """
+[namespaces.room]
+history_size = {history}
+history_ttl_s = 300
+"""
+
+AGAIN_S = 0.2
+"""Whoever was refused, or lost the connection, tries again after about this long."""
+
+OnReply = Callable[[dict[str, Any]], None]
+
+decode = msgspec.json.Decoder().decode
+encode = msgspec.json.Encoder().encode
+
+
+class Ended(Exception):
+    """The connection ended before the reply came."""
+
+
+async def answered(reply: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+    """Raises Ended for a reply that will never come."""
+    await asyncio.wait((reply,))
+    if reply.cancelled():
+        raise Ended
+    return reply.result()
+
+
+class Connection:
+    """A Centrifuge client's connection in JSON: commands get their replies, pushes come by `pushes`."""
+
+    def __init__(self, socket: ClientConnection, on_push: Any) -> None:
+        self._socket = socket
+        self._on_push = on_push
+        self._replies: dict[int, tuple[asyncio.Future[dict[str, Any]], OnReply]] = {}
+        self._ids = 0
+        self.ended = False
+
+    def send(self, on_reply: OnReply = lambda reply: None, **command: Any) -> asyncio.Future[dict[str, Any]]:
+        """The reply, at some time; cancelled when the connection ends. on_reply: gets it before the next push comes."""
+        self._ids += 1
+        reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._replies[self._ids] = reply, on_reply
+        message = encode({"id": self._ids, **command}).decode()
+        task = asyncio.ensure_future(self._socket.send(message))
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return reply
+
+    async def read(self) -> None:
+        """Until it ends."""
+        try:
+            async for message in self._socket:
+                for line in message.splitlines():
+                    self._take(decode(line))
+        except WebSocketException:
+            pass
+        finally:
+            self.ended = True
+            for reply, _ in self._replies.values():
+                reply.cancel()
+
+    def _take(self, reply: dict[str, Any]) -> None:
+        if not reply:
+            self.pong = asyncio.ensure_future(self._socket.send("{}"))
+        elif "push" in reply:
+            self._on_push(reply["push"])
+        else:
+            waiting, on_reply = self._replies.pop(reply["id"])
+            on_reply(reply)
+            if not waiting.done():
+                waiting.set_result(reply)
+
+
+class Client:
+    """Stays connected to one of several nodes until the test ends."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self.urls = list(urls)
+        self.connections = 0
+
+    async def run(self) -> None:
+        while True:
+            url = self.urls[self.connections % len(self.urls)]
+            self.connections += 1
+            with suppress(OSError, WebSocketException, TimeoutError, Ended):
+                async with connect(url.replace("http", "ws") + "/connection/websocket", open_timeout=5) as socket:
+                    connection = Connection(socket, self.on_push)
+                    reading = asyncio.ensure_future(connection.read())
+                    try:
+                        await answered(connection.send(connect={}))
+                        await self.connected(connection)
+                        await reading
+                    finally:
+                        reading.cancel()
+            self.lost()
+            await asyncio.sleep(AGAIN_S * (0.5 + random.random()))
+
+    def on_push(self, push: dict[str, Any]) -> None: ...
+
+    async def connected(self, connection: Connection) -> None: ...
+
+    def lost(self) -> None: ...
+
+
+class Follower(Client):
+    """Reads some channels. gaps: how often it was told of one."""
+
+    def __init__(self, urls: Sequence[str], channels: Sequence[str], reader: Reader) -> None:
+        super().__init__(urls)
+        self.channels = channels
+        self.reader = reader
+        self.positions: dict[str, tuple[str, int]] = {}
+        self.subscribed: set[str] = set()
+        self.gaps = 0
+        self._connection: Connection | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(self, connection: Connection) -> None:
+        self._connection = connection
+        for channel in self.channels:
+            self._subscribe_soon(channel)
+
+    def lost(self) -> None:
+        self._connection = None
+        for channel in tuple(self.subscribed):
+            self._unsubscribed(channel)
+
+    def on_push(self, push: dict[str, Any]) -> None:
+        channel = push["channel"]
+        if "pub" in push:
+            self._read(channel, push["pub"])
+        elif "unsubscribe" in push:
+            self._unsubscribed(channel)
+            self._subscribe_soon(channel)
+
+    def _subscribe_soon(self, channel: str) -> None:
+        task = asyncio.ensure_future(self._subscribe(channel, self._connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _subscribe(self, channel: str, connection: Connection | None) -> None:
+        with suppress(Ended):
+            while connection is not None and connection is self._connection:
+                wanted: dict[str, Any] = {"channel": channel}
+                if channel in self.positions:
+                    epoch, offset = self.positions[channel]
+                    wanted |= {"recover": True, "epoch": epoch, "offset": offset}
+                if "subscribe" in await answered(connection.send(self._on_subscribe(channel), subscribe=wanted)):
+                    return
+                await asyncio.sleep(AGAIN_S * (0.5 + random.random()))
+
+    def _on_subscribe(self, channel: str) -> OnReply:
+        return lambda reply: self._begin(channel, reply["subscribe"]) if "subscribe" in reply else None
+
+    def _begin(self, channel: str, result: dict[str, Any]) -> None:
+        recovered = result.get("recovered", False)
+        if channel in self.positions and not recovered:
+            self.gaps += 1
+        epoch, offset = result["epoch"], result.get("offset", 0)
+        self.positions[channel] = (epoch, offset)
+        self.subscribed.add(channel)
+        self.reader.subscribed(channel, recovered=recovered)
+        for publication in result.get("publications", ()):
+            self._read(channel, publication)
+
+    def _read(self, channel: str, publication: dict[str, Any]) -> None:
+        self.positions[channel] = (self.positions[channel][0], publication["offset"])
+        self.reader.read(channel, publication["data"]["n"], publication["data"]["by"])
+
+    def _unsubscribed(self, channel: str) -> None:
+        self.subscribed.discard(channel)
+        self.reader.unsubscribed(channel)
+
+
+class Publisher(Client):
+    """Publishes numbers to all channels in turn. interval_s: between two. paused: it waits."""
+
+    def __init__(self, urls: Sequence[str], channels: Sequence[str], name: str, ledger: Ledger, interval_s: float):
+        super().__init__(urls)
+        self.channels = channels
+        self.name = name
+        self.ledger = ledger
+        self.interval_s = interval_s
+        self.published = 0
+        self.refused = 0
+        self.under_way = 0
+        self.paused = False
+
+    async def connected(self, connection: Connection) -> None:
+        self._task = asyncio.ensure_future(self._publish(connection))
+
+    async def _publish(self, connection: Connection) -> None:
+        turn, begun, loop = 0, 0.0, asyncio.get_running_loop()
+        begun = loop.time()
+        while not connection.ended:
+            if not self.paused and self.under_way < 200:
+                channel = self.channels[turn % len(self.channels)]
+                number = self.ledger.write(channel, self.name)
+                self.under_way += 1
+                reply = connection.send(publish={"channel": channel, "data": {"n": number, "by": self.name}})
+                reply.add_done_callback(lambda reply, at=(channel, number): self._answered(reply, *at))  # type: ignore[misc]
+            turn += 1
+            await asyncio.sleep(max(0.0, begun + turn * self.interval_s - loop.time()))
+
+    def _answered(self, reply: asyncio.Future[dict[str, Any]], channel: str, number: int) -> None:
+        self.under_way -= 1
+        if reply.cancelled() or "error" in reply.result():
+            self.refused += 1
+            self.ledger.unsure(channel, number, self.name)
+        else:
+            self.published += 1
+
+
+class Node:
+    """A served process and its link to Redis."""
+
+    def __init__(self, server: Server, proxy: FaultProxy) -> None:
+        self.server = server
+        self.proxy = proxy
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.server.pid, number)
+
+    async def ready(self) -> bool:
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            return (await client.get(self.url + "/ready")).status_code == 200
+
+
+class Fleet:
+    """All of it. check(): the books balance once everything is at rest."""
+
+    def __init__(self, redis: RedisServer, nodes: list[Node], channels: list[str]) -> None:
+        self.redis = redis
+        self.nodes = nodes
+        self.channels = channels
+        self.ledger = Ledger()
+        self.followers: list[Follower] = []
+        self.publishers: list[Publisher] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def urls(self) -> list[str]:
+        return [node.url for node in self.nodes]
+
+    def populate(self, followers: int, per_second: int) -> None:
+        """Followers are spread over nodes and channels, one publisher writes at each node."""
+        for number in range(followers):
+            turned = self.urls[number % len(self.nodes) :] + self.urls[: number % len(self.nodes)]
+            channel = self.channels[number // len(self.nodes) % len(self.channels)]
+            self.followers.append(Follower(turned, [channel], self.ledger.reader(f"follower-{number}")))
+        for number, url in enumerate(self.urls):
+            others = [other for other in self.urls if other != url]
+            interval_s = len(self.nodes) / per_second
+            self.publishers.append(Publisher([url, *others], self.channels, f"w{number}", self.ledger, interval_s))
+        clients: list[Client] = [*self.followers, *self.publishers]
+        self._tasks = [asyncio.ensure_future(client.run()) for client in clients]
+
+    async def flows(self, number: int = 20) -> None:
+        """Until every publisher has got so many more through."""
+        marks = [publisher.published + number for publisher in self.publishers]
+        await eventually(lambda: all(p.published >= mark for p, mark in zip(self.publishers, marks, strict=True)), 60.0)
+
+    async def all_subscribed(self) -> None:
+        await eventually(lambda: all(len(each.subscribed) == len(each.channels) for each in self.followers), 60.0)
+
+    async def check(self) -> None:
+        """Everything is delivered, or told: waits until it is, then looks for what must not be."""
+        for publisher in self.publishers:
+            publisher.paused = True
+        await eventually(lambda: all(not publisher.under_way for publisher in self.publishers), 30.0)
+        await self.all_subscribed()
+        with suppress(TimeoutError):
+            await eventually(lambda: not any(follower.reader.lacks() for follower in self.followers), 20.0)
+        for task in self._tasks:
+            if task.done():
+                task.result()  # why a client has ended
+        self.ledger.check()
+        for publisher in self.publishers:
+            publisher.paused = False
+
+    @property
+    def gaps(self) -> int:
+        return sum(follower.gaps for follower in self.followers)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+async def _node(home: Path, config: str, proxy: FaultProxy) -> Node:
+    home.mkdir()  # noqa: ASYNC240  in a temporary folder
+    return Node(await serve(home, config=config, options=("--engine", f"redis://127.0.0.1:{proxy.port}")), proxy)
+
+
+@asynccontextmanager
+async def fleet(
+    directory: Path, redis: RedisServer, *, nodes: int, channels: int, followers: int, per_second: int, history: int
+) -> AsyncIterator[Fleet]:
+    """Running, with all followers subscribed and publications flowing."""
+    running: list[Node] = []
+    proxies: list[FaultProxy] = []
+    config = CONFIG.format(history=history)
+    try:
+        proxies = [await FaultProxy(redis.port).__aenter__() for _ in range(nodes)]
+        running = await asyncio.gather(*(_node(directory / f"served-{proxy.port}", config, proxy) for proxy in proxies))
+        whole = Fleet(redis, running, [f"room:{number}" for number in range(channels)])
+        whole.populate(followers, per_second)
+        try:
+            await whole.all_subscribed()
+            await whole.flows()
+            yield whole
+        finally:
+            await whole.stop()
+    finally:
+        for node in running:
+            with suppress(ProcessLookupError):
+                node.signal(signal.SIGCONT)
+        await asyncio.gather(*(node.server.stop() for node in running))
+        for node in running:
+            print(f"--- roomful serve, process {node.server.pid}\n{node.server.log}")
+        for proxy in proxies:
+            await proxy.__aexit__(None, None, None)
