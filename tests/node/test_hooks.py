@@ -339,3 +339,23 @@ async def test_telling_goes_on_whatever_the_hook_does(
     hooks.add(DisconnectEvent, None, in_both_ways(raiser(error))[1])
     await hooks.tell(event)
     assert "DisconnectEvent" in caplog.text
+
+
+async def test_a_hook_that_is_removed_leaves_its_place(hooks: Hooks) -> None:
+    async def one(_event: Any) -> PublishReply:
+        return PublishReply({"by": "one"})
+
+    async def other(_event: Any) -> PublishReply:
+        return PublishReply({"by": "other"})
+
+    hooks.add(PublishEvent, "chat:*", one)
+    hooks.add(PublishEvent, None, other)
+    hooks.remove(one)
+    hooks.remove(one)
+    assert (await hooks.call(PUBLISH, "chat:1")).data == {"by": "other"}
+    hooks.add(PublishEvent, "chat:*", one)
+    assert (await hooks.call(PUBLISH, "chat:1")).data == {"by": "one"}
+    for hook in (one, other):
+        hooks.remove(hook)
+    assert not hooks.has(PublishEvent)
+    assert await hooks.call(PUBLISH, "chat:1") is None
