@@ -1,10 +1,8 @@
-"""Behind nginx with buffering, gzip and a read timeout of 30 s; and where it deals polls to two nodes in turn."""
+"""Behind nginx with buffering, gzip and a read timeout of 30 s."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,20 +10,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from roomful.testing.fault_proxy import FaultProxy
 from tests.e2e.nginx import Nginx
 from tests.e2e.plain_http.conftest import QUIET_CHANNEL, Quiet
-from tests.e2e.plain_http.feed import CONFIG, Books, Feed, address, until
+from tests.e2e.plain_http.feed import Feed, address, until
 from tests.e2e.plain_http.test_httpx import Source, following
-from tests.engines.redis_server import RedisServer
-from tests.served import serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ENCODINGS = {"Accept-Encoding": "gzip"}
-
-NO_REUSE = httpx.Limits(max_keepalive_connections=0)
-"""A connection for each request, so that each can be cut by itself."""
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["1.0", "1.1"])
@@ -38,7 +30,7 @@ async def nginx(
 
 async def test_each_event_comes_at_once(feed: Feed, nginx: Nginx, channel: str) -> None:
     """A proxy that buffers would wait for the end, or for some kilobytes."""
-    source = Source(nginx.port, channel, headers={"Accept-Encoding": "identity"})
+    source = Source(nginx.port, channel)
     async with following(source) as books:
         for _ in range(5):
             await feed.publish(channel)
@@ -77,77 +69,3 @@ async def test_heartbeats_outlive_the_read_timeout(feed: Feed, quiet: Quiet, com
     assert quiet.heartbeats >= 2
     assert quiet.books.subscribed == 1
     assert [quiet.books.numbers, quiet.ended] == [{QUIET_CHANNEL: [1]}, False]
-
-
-CLIENTS = 4
-PUBLICATIONS = 60
-CUT = 0.3
-"""This part of the answers gets lost after they were written."""
-
-
-async def test_two_nodes_answer_in_turn_and_a_third_of_the_answers_gets_lost(
-    component: Callable[[str], str], tmp_path: Path, channel: str
-) -> None:
-    seed = random.randrange(1 << 30)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    short = f"short:{channel}"
-    channels = [channel, short]
-    redis = RedisServer(component("redis-server"), tmp_path / "redis")
-    await redis.start()
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    config = f'{CONFIG}\n[engine]\nurl = "{redis.url}"\n'
-    nodes = [await serve(tmp_path / name, dev=False, config=config) for name in "ab"]
-    feeds = [Feed(node) for node in nodes]
-    feeds[1].published = feeds[0].published
-    statuses: Counter[int] = Counter()
-    lost = 0
-
-    async def poll(http: httpx.AsyncClient, books: Books, since: str) -> str:
-        nonlocal lost
-        proxy.next_cuts.append(chance.randrange(40, 220) if chance.random() < CUT else None)
-        more = {"since": since} if since else {}
-        try:
-            answer = await http.get(address(proxy.port, "/poll", *channels, wait="0.5", **more))
-        except httpx.TransportError:
-            lost += 1
-            return since
-        statuses[answer.status_code] += 1
-        return books.note_poll(answer.json(), channels)
-
-    async def client(books: Books) -> None:
-        since = ""
-        async with httpx.AsyncClient(limits=NO_REUSE) as http:
-            while not (since and done.is_set() and all(books.complete(name, feeds[0]) for name in channels)):
-                since = await poll(http, books, since)
-
-    done = asyncio.Event()
-    shelves = [Books() for _ in range(CLIENTS)]
-    try:
-        async with (
-            Nginx(component("nginx"), tmp_path, *(node.port for node in nodes)) as nginx,
-            FaultProxy(nginx.port) as proxy,
-            asyncio.timeout(60),
-            asyncio.TaskGroup() as tasks,
-        ):
-            for books in shelves:
-                tasks.create_task(client(books))
-            await until(lambda: all(books.positions for books in shelves))
-            for number in range(PUBLICATIONS):
-                await feeds[number % 2].publish(channel)
-                await feeds[(number + 1) % 2].publish(short)
-            done.set()
-    finally:
-        for feed in feeds:
-            await feed.close()
-        for node in nodes:
-            await node.stop()
-        await redis.kill()
-    assert set(statuses) == {200}
-    assert lost > 10
-    for books in shelves:
-        books.check(channel, feeds[0])
-        books.check(short, feeds[0], gaps=int(bool(books.gaps)))
-    for node in nodes:
-        assert "Traceback" not in node.log
