@@ -93,6 +93,17 @@ def test_a_removal_leaves_nothing() -> None:
     assert to_plain(tasks) == [1, "ormap", [["a", [1, 41]]]]
 
 
+def test_who_never_reads_remembers_nothing_of_the_past() -> None:
+    settings, tasks = LWWMap[int]("a"), ORMap("a")
+    for n in range(20):
+        settings.set(str(n), 1)
+        settings.delete(str(n))
+        settings.collect(settings.context)
+        task(tasks, str(n), "x")
+        tasks.remove(str(n))
+    assert (len(settings._undecided), len(tasks._changed), len(tasks._children)) == (0, 0, 0)
+
+
 def test_all_changes_of_an_update_are_one_delta() -> None:
     a, b = ORMap("a"), ORMap("b")
     delta = task(a, "1", "paint")

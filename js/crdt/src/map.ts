@@ -192,8 +192,8 @@ export class ORMap extends Replicated implements Owner {
   override _leave([replica, number]: Dot, item: Json): void {
     const [key, name] = item as [string, string, Json];
     this.children.get(key)!.get(name)!._drop(replica, number);
-    this.prune(key, name);
     this.changed.add(key);
+    this.prune(key, name);
   }
 
   override _shows(): boolean {
@@ -242,7 +242,10 @@ export class ORMap extends Replicated implements Owner {
     const kinds = this.children.get(key)!;
     const nested = kinds.get(name)!;
     if (!nested._live.size && this.updating.every(([each]) => each !== nested)) kinds.delete(name);
-    if (!kinds.size) this.children.delete(key);
+    if (kinds.size) return;
+    this.children.delete(key);
+    this.changed.delete(key);
+    this.shown.delete(key);
   }
 }
 

@@ -40,8 +40,7 @@ export abstract class Stamped extends Replicated {
   // Shows what has changed; before each read.
   protected decide(): void {
     for (const cell of this.undecided) {
-      const writes = this.cells.get(cell);
-      this.show(cell, writes && newest(writes.values()));
+      this.show(cell, newest(this.cells.get(cell)!.values()));
     }
     this.undecided.clear();
   }
@@ -58,8 +57,12 @@ export abstract class Stamped extends Replicated {
     const cell = written(this.cellOf(item as Write));
     const writes = this.cells.get(cell)!;
     writes.delete(dotKey(dot));
-    if (!writes.size) this.cells.delete(cell);
     this.undecided.add(cell);
+    if (writes.size) return;
+    // At once: nobody may ever read, and the cells of the past are without number.
+    this.cells.delete(cell);
+    this.undecided.delete(cell);
+    this.show(cell, undefined);
   }
 
   // Cells whose newest write deletes, once all their writes are stable.

@@ -221,8 +221,8 @@ class ORMap(Replicated):
     def _leave(self, dot: Dot, item: Frozen) -> None:
         key, name, _ = item
         self._children[key][name]._drop(*dot)
-        self._prune(key, name)
         self._changed[key] = None
+        self._prune(key, name)
 
     def _objects(self) -> dict[str, Replicated]:
         """What there is to see; brought up to date for the keys that have changed."""
@@ -264,6 +264,8 @@ class ORMap(Replicated):
             del kinds[name]
         if not kinds:
             del self._children[key]
+            self._changed.pop(key, None)
+            self._shown.pop(key, None)
 
 
 KINDS: dict[str, type[Replicated]] = {

@@ -64,16 +64,16 @@ class Stamped(Replicated):
         cell = self._cell(item)
         writes = self._cells[cell]
         del writes[dot]
-        if not writes:
-            del self._cells[cell]
         self._undecided[cell] = None
+        if not writes:  # at once: nobody may ever read, and the cells of the past are without number
+            del self._cells[cell], self._undecided[cell]
+            self._show(cell, None)
 
     def _decide(self) -> None:
         """Shows what has changed. When it is read, not at each write: ten thousand writes to one cell that come and go
         in one merge would be looked through ten thousand times."""
         for cell in self._undecided:
-            writes = self._cells.get(cell)
-            self._show(cell, _newest(writes) if writes else None)
+            self._show(cell, _newest(self._cells[cell]))
         self._undecided.clear()
 
     def _garbage(self, stable: Context) -> list[Dot]:
