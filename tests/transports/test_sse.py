@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
+from roomful.server.app import Roomful
 from roomful.testing.stream_contract import Client, asked
-from tests.transports.hosts import roomful
+from tests.transports.hosts import Host, roomful, roomful_elsewhere
 from tests.transports.rooms import Listener, connect_parameter, emulate, open_rooms
 
 SSE, UNI = "/connection/sse", "/connection/uni_sse"
@@ -110,3 +117,36 @@ def test_one_way_refused(client: Client, connect: dict[str, object], code: int) 
     stream = Listener(client.ask("POST", UNI, json.dumps(connect).encode()))
     assert stream.next()["disconnect"]["code"] == code
     stream.end()
+
+
+CLIENTS = 200
+
+
+@pytest.mark.parametrize("serving", [roomful, roomful_elsewhere])
+def test_streams_that_are_reset_leave_nothing_behind(
+    serving: Callable[[Roomful], AbstractContextManager[Host]],
+) -> None:
+    """Before the response, and in the middle of it. The same with 2,000: benchmarks/streams.py."""
+    app = open_rooms()
+    target = f"{SSE}?{connect_parameter({'connect': {}, 'id': 1}, {'subscribe': {'channel': 'a'}, 'id': 2})}"
+    with serving(app) as host:
+
+        async def state() -> tuple[int, ...]:
+            live = app.live
+            rest = len(live.streams.connections), len(live.node.connections), live.node.hub.subscribers("a")
+            return (*rest, len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd")))
+
+        def now() -> tuple[int, ...]:
+            return asyncio.run_coroutine_threadsafe(state(), host.loop).result(10)
+
+        at_first = now()
+        for number in range(CLIENTS):
+            client = socket.create_connection(("127.0.0.1", host.address[1]), 10)
+            client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            while number % 2 and b'"subscribe"' not in client.recv(65_536):
+                continue
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        deadline = time.monotonic() + 20
+        while any(left > first for left, first in zip(now(), at_first, strict=True)):
+            assert time.monotonic() < deadline, (at_first, now())
