@@ -55,7 +55,7 @@ DOORS: dict[str, set[str]] = {
     "msgspec": {"*"},
     "nats": {"engines/nats_link.py"},
     "prometheus_client": {"server/metrics.py"},
-    "pycrdt": {"rooms/document.py", "rooms/shared_state.py"},
+    "pycrdt": {"rooms/document.py", "rooms/document_content.py", "rooms/shared_state.py"},
     "starlette": {"server/*", "transports/*"},
     "structlog": {"server/logs.py"},
     "typer": {"server/cli.py"},

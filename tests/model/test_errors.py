@@ -19,6 +19,7 @@ CODES = {
     "Expired": 110,
     "TooManyRequests": 111,
     "UnrecoverablePosition": 112,
+    "VersionMismatch": 113,
 }
 
 

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful import ChannelOptions, Config, ConnectEvent, ConnectReply, Roomful, RpcReply, ServerRpcEvent
+from roomful.model.errors import BadRequest, NotAvailable
+from roomful.node.document_options import DocumentOptions
 from roomful.server.api_methods import METHODS, PARALLEL_MAX, SINGLE, Method, outcome
 from roomful.server.api_words import Error, Request
 from roomful.testing.client import connect
@@ -24,7 +26,8 @@ BINARY = ChannelOptions(history_size=10, history_ttl_s=60.0, data_format="binary
 @pytest.fixture
 async def app() -> AsyncIterator[Roomful]:
     """Lets everybody in as the user they name, subscribed to `room:1`."""
-    app = Roomful(Config(namespaces={"room": ROOM, "plain": ChannelOptions(), "bytes": BINARY}))
+    kept = DocumentOptions(store="memory://")
+    app = Roomful(Config(namespaces={"room": ROOM, "plain": ChannelOptions(), "bytes": BINARY}, documents=kept))
 
     @app.on(ConnectEvent)
     async def who(event: ConnectEvent) -> ConnectReply:
@@ -273,5 +276,61 @@ def test_a_body_is_a_request_or_no_request_and_nothing_else(method: Method, body
 def test_the_table_has_what_the_reference_has() -> None:
     reference = """publish broadcast subscribe unsubscribe disconnect refresh presence presence_stats history
         history_remove channels info rpc"""
-    assert set(SINGLE) == set(reference.split())
+    ours = "document_get document_update document_delete documents document_rescues"
+    assert set(SINGLE) == {*reference.split(), *ours.split()}
     assert METHODS.keys() - SINGLE.keys() == {"batch"}
+
+
+async def test_a_document_is_edited_and_read(app: Roomful) -> None:
+    assert await call(app, "document_get", document="notes") == NotAvailable.code
+    made = await call(app, "document_update", document="notes", root="t", text="hello 😀", if_version=0)
+    assert await call(app, "document_get", document="notes", type="text", root="t") == {**made, "data": "hello 😀"}
+    assert await call(app, "document_update", document="notes", root="t", text="late", if_version=0) == 113
+    added = await call(
+        app,
+        "document_update",
+        document="notes",
+        root="m",
+        patch=[{"op": "add", "path": "/a", "value": [1]}],
+        author="x",
+    )
+    assert added["version"] > made["version"]
+    assert (await call(app, "document_get", document="notes", type="map", root="m"))["data"] == {"a": [1.0]}
+    whole = await call(app, "document_get", document="notes")
+    copied = await call(app, "document_update", document="copy", b64update=whole["b64update"])
+    assert (await call(app, "document_get", document="copy", type="text", root="t"))["data"] == "hello 😀"
+    listed = (await call(app, "documents"))["documents"]
+    assert [(each["document"], each["version"]) for each in listed] == [
+        ("copy", copied["version"]),
+        ("notes", added["version"]),
+    ]
+    assert [each["document"] for each in (await call(app, "documents", prefix="n"))["documents"]] == ["notes"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"text": "a", "b64update": "AAA="},
+        {"b64update": "rubbish!"},
+        {"b64update": "AQID"},
+        {"patch": [{"op": "remove", "path": "/missing"}]},
+    ],
+)
+async def test_an_edit_that_makes_no_sense_changes_nothing(app: Roomful, request_: dict[str, Any]) -> None:
+    assert await call(app, "document_update", document="notes", root="m", **request_) == BadRequest.code
+    assert await call(app, "document_get", document="notes") == NotAvailable.code
+
+
+async def test_a_deleted_document_is_gone(app: Roomful) -> None:
+    await call(app, "document_update", document="notes", root="t", text="hello")
+    assert await call(app, "document_delete", document="notes") == {"deleted": True}
+    assert await call(app, "document_get", document="notes") == NotAvailable.code
+    assert await call(app, "document_update", document="notes", root="t", text="again") == NotAvailable.code
+    assert await call(app, "document_delete", document="other") == {"deleted": False}
+
+
+async def test_rescues_are_shown(app: Roomful) -> None:
+    await app.live.documents.rescue("notes", b"held", "ann")
+    [kept] = (await call(app, "document_rescues", document="notes"))["rescues"]
+    assert (kept["user"], kept["b64update"]) == ("ann", "aGVsZA==")

@@ -14,6 +14,7 @@ RoomfulError                  answers one command or call; has `code` and `tempo
 ├── Expired              110
 ├── TooManyRequests      111  temporary
 ├── UnrecoverablePosition 112
+├── VersionMismatch      113  a conditional edit of a document that has changed
 └── ApplicationError     400–1999, a hook's own
 InvalidToken                  a token that can never be accepted (bad signature, claims, audience …)
 WireError                     the peer's bytes make no sense
@@ -95,6 +96,10 @@ class TooManyRequests(RoomfulError):
 
 class UnrecoverablePosition(RoomfulError):
     code, text = 112, "unrecoverable position"
+
+
+class VersionMismatch(RoomfulError):
+    code, text = 113, "version mismatch"
 
 
 class ApplicationError(RoomfulError):

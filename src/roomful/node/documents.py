@@ -12,10 +12,10 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from roomful.model.document import AwarenessEntry
-from roomful.model.errors import BadRequest, InternalError, NotAvailable, RoomfulError
+from roomful.model.errors import BadRequest, InternalError, NotAvailable, RoomfulError, VersionMismatch
 from roomful.model.event import DocumentLoadEvent, DocumentLoadReply
 from roomful.node import document_bus as bus
 from roomful.node import eager
@@ -31,6 +31,10 @@ from roomful.rooms.update_walker import Malformed, state_vector, walk
 from roomful.seams.store import DocumentStore, Entry, RawWindow, Snapshot, Stored
 
 log = logging.getLogger("roomful.documents")
+
+ReadT = TypeVar("ReadT")
+
+DELETED = (4404, "the document was deleted")
 
 LOOK_S = 5.0
 """How often an open document is looked after: awareness that has expired, its log, whether anybody uses it."""
@@ -147,6 +151,69 @@ class Documents:
                 raise InternalError("not everything could be stored")
         finally:
             live.release(self.now())
+
+    async def read(self, name: str, look: Callable[[LiveDocument], ReadT]) -> tuple[ReadT, int]:
+        """What `look` finds in the document, and the number of the newest entry that is in it; all of it is durable.
+
+        Raises NotAvailable where there is no such document.
+        """
+        self.check_name(name)
+        live = await self.open(name)
+        try:
+            while live.pending and not live.failed:
+                await live.settled()
+            if live.mark or (not live.seq and not live.room.clients):
+                raise NotAvailable("there is no such document")
+            if live.failed or not live.ready:
+                raise InternalError("the document can't be read now")
+            return look(live), live.seq
+        except (Broken, Malformed) as error:
+            self.reload(live)
+            raise InternalError("the document can't be read now") from error
+        finally:
+            live.release(self.now())
+
+    async def change(self, name: str, author: str, if_version: int | None, make: Callable[[LiveDocument], None]) -> int:
+        """Has `make` edit the document; the number of its newest entry, when all of it is stored.
+
+        if_version: nothing is done unless this is its newest entry (0: there is none). Looked at in the log; on one
+        node nothing comes between the look and the edit. Raises VersionMismatch.
+        """
+        self.check_name(name)
+        live = await self.open(name)
+        try:
+            while live.pending and not live.failed:
+                await live.settled()
+            if if_version is not None:
+                head = (await self.store.heads([name])).get(name, 0)
+                if live.pending or max(head, live.seq) != if_version:
+                    raise VersionMismatch(f"the document is at version {max(head, live.seq)}")
+            if live.failed or not live.ready:
+                raise InternalError("the document can't be edited now")
+            make(live)
+            await live.settled()
+            if live.failed:
+                raise InternalError("the edit could not be stored")
+            return live.seq
+        except Broken as error:
+            self.reload(live)
+            raise InternalError("the edit broke the document, which is loaded anew") from error
+        finally:
+            live.release(self.now())
+
+    async def delete(self, name: str) -> bool:
+        """Deletes it everywhere: its clients are told, and nobody can make it anew for a while.
+
+        False: there is none.
+        """
+        self.check_name(name)
+        deleted = await self.store.delete(name, self.options.deleted_s)
+        if deleted:
+            live = self._open.get(name)
+            if live is not None:
+                live.fail(*DELETED)
+            self.bus.send(name, bus.Ended(self.node, self.store.id, *DELETED))
+        return deleted
 
     def now(self) -> float:
         """The node's monotonic time."""

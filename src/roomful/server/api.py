@@ -24,7 +24,7 @@ from roomful.server.wiring import Live
 from roomful.transports.http_request import read_body
 from roomful.transports.negotiate import Refused, origin_allowed
 
-TRANSPORT_STATUS = {100: 500, 102: 404, 104: 404, 107: 400, 108: 400, 112: 416}
+TRANSPORT_STATUS = {100: 500, 102: 404, 104: 404, 107: 400, 108: 400, 112: 416, 113: 409}
 """In error mode `transport`: error code → HTTP status, 500 for every other one."""
 
 CLOSE = {"Connection": "close"}

@@ -152,6 +152,49 @@ async def _rpc(calls: Calls, request: w.RpcRequest) -> w.RpcResult:
     return w.RpcResult.of(to_client(await calls.rpc(request.method, w.decoded(request.params))))
 
 
+async def _document_get(calls: Calls, request: w.DocumentGetRequest) -> w.DocumentGetResult:
+    if request.type is None or request.type == "update":
+        update, version = await calls.document_bytes(request.document)
+        return w.DocumentGetResult(version=version, b64update=w.base64_of(update))
+    content, version = await calls.document_content(request.document, request.root or "", request.type)
+    return w.DocumentGetResult(version=version, data=msgspec.Raw(to_client(content)))
+
+
+async def _document_update(calls: Calls, request: w.DocumentUpdateRequest) -> w.DocumentUpdateResult:
+    given = [request.b64update is not None, request.text is not None, request.patch is not None]
+    if sum(given) != 1:
+        raise BadRequest("say one of b64update, text, patch")
+    author, if_version = request.author or "", request.if_version
+    if request.b64update is not None:
+        update = w.from_base64(request.b64update)
+        version = await calls.update_document(request.document, update, author=author, if_version=if_version)
+    else:
+        version = await calls.write_document(
+            request.document,
+            request.root or "",
+            text=request.text,
+            patch=request.patch or (),
+            kind=request.type or "map",
+            author=author,
+            if_version=if_version,
+        )
+    return w.DocumentUpdateResult(version)
+
+
+async def _document_delete(calls: Calls, request: w.DocumentDeleteRequest) -> w.DocumentDeleteResult:
+    return w.DocumentDeleteResult(await calls.delete_document(request.document))
+
+
+async def _documents(calls: Calls, request: w.DocumentsRequest) -> w.DocumentsResult:
+    found = await calls.documents(request.prefix or "", after=request.after or "", limit=request.limit or 100)
+    return w.DocumentsResult([w.DocumentInfo.of(each) for each in found])
+
+
+async def _document_rescues(calls: Calls, request: w.DocumentRescuesRequest) -> w.DocumentRescuesResult:
+    found = await calls.document_rescues(request.document)
+    return w.DocumentRescuesResult([w.DocumentRescue.of(each) for each in found])
+
+
 SINGLE: dict[str, Method] = {
     "publish": Method(w.PublishRequest, w.PublishResult, _publish),
     "broadcast": Method(w.BroadcastRequest, w.BroadcastResult, _broadcast),
@@ -166,6 +209,11 @@ SINGLE: dict[str, Method] = {
     "channels": Method(w.ChannelsRequest, w.ChannelsResult, _channels),
     "info": Method(w.InfoRequest, w.InfoResult, _info),
     "rpc": Method(w.RpcRequest, w.RpcResult, _rpc),
+    "document_get": Method(w.DocumentGetRequest, w.DocumentGetResult, _document_get),
+    "document_update": Method(w.DocumentUpdateRequest, w.DocumentUpdateResult, _document_update),
+    "document_delete": Method(w.DocumentDeleteRequest, w.DocumentDeleteResult, _document_delete),
+    "documents": Method(w.DocumentsRequest, w.DocumentsResult, _documents),
+    "document_rescues": Method(w.DocumentRescuesRequest, w.DocumentRescuesResult, _document_rescues),
 }
 """What can be asked by itself, and in a batch."""
 

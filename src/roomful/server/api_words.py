@@ -7,7 +7,7 @@ misspelled one must not be lost silently. Empty fields of results are left out, 
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -18,6 +18,8 @@ from roomful.model.errors import BadRequest
 from roomful.model.publication import Position
 from roomful.model.publication import Publication as KeptPublication
 from roomful.node.node import NodeInfo
+from roomful.rooms.document_content import Operation
+from roomful.seams.store import Described, Rescue
 
 Payload: TypeAlias = Raw | UnsetType
 """JSON as it was written, or nothing."""
@@ -330,6 +332,129 @@ class RpcResult(Result, frozen=True):
     @classmethod
     def of(cls, data: bytes) -> RpcResult:
         return cls(*_spelled(data))
+
+
+# Documents
+
+
+Document: TypeAlias = Annotated[str, Meta(min_length=1, description="The document's name.")]
+Root: TypeAlias = Annotated[str, Meta(description='Name of a root type, such as "default" or "content".')]
+Version: TypeAlias = Annotated[int, Meta(ge=0, le=2**53, description="Grows with every edit; 0: there is none yet.")]
+
+
+class DocumentGetRequest(Request, frozen=True, kw_only=True):
+    """What stands in a document. Without a type: all of it, as an update."""
+
+    document: Document
+    type: Literal["update", "text", "map", "array", "xml"] | None = None
+    root: Root | None = None
+
+
+class DocumentGetResult(Result, frozen=True, kw_only=True, omit_defaults=False):
+    """The content as JSON, or the update (Yjs format v1) in base64."""
+
+    version: int
+    data: Payload = UNSET
+    b64update: str | UnsetType = UNSET
+
+
+class DocumentUpdateRequest(Request, frozen=True, kw_only=True):
+    """Merges an update, makes a text root this text, or patches a map or an array: one of the three.
+
+    What people type at the same time stays. The document is made if it isn't there.
+    """
+
+    document: Document
+    b64update: Annotated[str, Meta(description="An update (Yjs format v1) in base64.")] | None = None
+    root: Root | None = None
+    text: str | None = None
+    patch: Annotated[list[Operation], Meta(description="JSON Patch; all of it or nothing.")] | None = None
+    type: Annotated[Literal["map", "array"], Meta(description="Of the root that is patched.")] | None = None
+    if_version: Annotated[Version, Meta(description="Only at this version; else error 113.")] | None = None
+    author: Annotated[str, Meta(description="Whose edit it is, for the log.")] | None = None
+
+
+class DocumentUpdateResult(Result, frozen=True, omit_defaults=False):
+    """It is stored. version: of the document then."""
+
+    version: int
+
+
+class DocumentDeleteRequest(Request, frozen=True, kw_only=True):
+    """Deletes a document; its clients are sent away, and nobody can make it anew for a while."""
+
+    document: Document
+
+
+class DocumentDeleteResult(Result, frozen=True, omit_defaults=False):
+    """deleted: false if there was none."""
+
+    deleted: bool
+
+
+class DocumentsRequest(Request, frozen=True, kw_only=True):
+    """Stored documents by name, a page at a time."""
+
+    prefix: str | None = None
+    after: Annotated[str, Meta(description="The last name of the page before.")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] | None = None
+
+
+class DocumentInfo(Result, frozen=True, omit_defaults=False):
+    """snapshot_bytes, log_bytes: what is stored of it. changed_at: seconds since 1970."""
+
+    document: str
+    version: int
+    snapshot_bytes: int
+    log_bytes: int
+    changed_at: float
+
+    @classmethod
+    def of(cls, found: Described) -> DocumentInfo:
+        return cls(found.name, found.head, found.snapshot_bytes, found.log_bytes, found.changed_at)
+
+
+class DocumentsResult(Result, frozen=True, omit_defaults=False):
+    """In the order of their names."""
+
+    documents: list[DocumentInfo]
+
+
+class DocumentRescuesRequest(Request, frozen=True, kw_only=True):
+    """What clients with another history of a document held; nothing of it was merged."""
+
+    document: Document
+
+
+class DocumentRescue(Result, frozen=True, omit_defaults=False):
+    """b64update: what the client held (Yjs format v1). at: seconds since 1970."""
+
+    id: int
+    user: str
+    at: float
+    b64update: str
+
+    @classmethod
+    def of(cls, kept: Rescue) -> DocumentRescue:
+        return cls(kept.id, kept.author, kept.at, base64_of(kept.update))
+
+
+class DocumentRescuesResult(Result, frozen=True, omit_defaults=False):
+    """Oldest first."""
+
+    rescues: list[DocumentRescue]
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def from_base64(text: str) -> bytes:
+    """Raises BadRequest."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadRequest("it is no base64") from None
 
 
 def optional(json: Payload, b64: str | None) -> bytes | None:

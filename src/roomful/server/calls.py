@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,7 +20,12 @@ from roomful.model.event import RpcReply, ServerRpcEvent
 from roomful.model.order import DisconnectOrder, DocumentRightsOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Draft, HistoryFilter, Page, Position
 from roomful.model.reply import PresenceStatsResult
+from roomful.node.live_document import LiveDocument
 from roomful.node.node import ChannelsInUse, Node, NodesInfo
+from roomful.rooms.document_content import BadEdit, Kind, Operation, read, write_text
+from roomful.rooms.document_content import patch as apply_patch
+from roomful.rooms.update_walker import Malformed
+from roomful.seams.store import Described, Rescue
 from roomful.server.wiring import Live
 from roomful.session.payload import check_payload, to_client
 
@@ -232,6 +237,84 @@ class Calls(ABC):
         await self.start()
         async with self.live.documents.edit(name, author) as doc:
             yield doc
+
+    async def document_content(self, name: str, root: str, kind: Kind) -> tuple[Any, int]:
+        """What stands in a root of a document (text and XML as text, else as JSON has it), and its version.
+
+        Raises NotAvailable where there is no such document.
+        """
+        await self.start()
+        return await self.live.documents.read(name, lambda live: read(live.room.live(), root, kind))
+
+    async def document_bytes(self, name: str) -> tuple[bytes, int]:
+        """The whole document as an update (Yjs format v1), and its version. Raises NotAvailable."""
+        await self.start()
+        return await self.live.documents.read(name, lambda live: live.room.diff())
+
+    async def update_document(
+        self, name: str, update: bytes, *, author: str = "", if_version: int | None = None
+    ) -> int:
+        """Merges an update into a document, which is made if it isn't there; its version then, when it is stored.
+
+        if_version: only if it is at this version (0: not there). Raises BadRequest for bytes that are no update,
+        VersionMismatch.
+        """
+        await self.start()
+
+        def make(live: LiveDocument) -> None:
+            try:
+                live.edit(update, None, author, None, lambda _: None)
+            except Malformed as error:
+                raise BadRequest(f"the bytes are no update: {error}") from None
+
+        return await self.live.documents.change(name, author, if_version, make)
+
+    async def write_document(
+        self,
+        name: str,
+        root: str,
+        *,
+        text: str | None = None,
+        patch: Sequence[Operation] = (),
+        kind: Literal["map", "array"] = "map",
+        author: str = "",
+        if_version: int | None = None,
+    ) -> int:
+        """Makes a text root this text, or patches a map or an array (JSON Patch); its version then, when it is stored.
+
+        Written as the difference from what stands there, so that what people type at the same time stays. Raises
+        BadRequest for a patch that doesn't fit, of which nothing is done; VersionMismatch.
+        """
+        await self.start()
+
+        def make(live: LiveDocument) -> None:
+            doc, end = live.room.watch(lambda update: live.edited_here(update, author))
+            try:
+                if text is not None:
+                    write_text(doc, root, text)
+                else:
+                    apply_patch(doc, root, kind, patch)
+            except BadEdit as error:
+                raise BadRequest(str(error)) from None
+            finally:
+                end()
+
+        return await self.live.documents.change(name, author, if_version, make)
+
+    async def delete_document(self, name: str) -> bool:
+        """Deletes a document; its clients are told (4404), and nobody can make it anew for `deleted_s`."""
+        await self.start()
+        return await self.live.documents.delete(name)
+
+    async def documents(self, prefix: str = "", *, after: str = "", limit: int = 100) -> list[Described]:
+        """Stored documents by name, with their sizes: those that begin with `prefix`, behind `after`."""
+        await self.start()
+        return await self.live.documents.store.described(prefix, after, limit)
+
+    async def document_rescues(self, name: str) -> list[Rescue]:
+        """What clients with another history of the document held, oldest first."""
+        await self.start()
+        return await self.live.documents.store.rescues(name)
 
     async def set_document_rights(self, user: str, document: str, rights: Rights) -> None:
         """What a user's open connections may do with a document from now on, on all nodes; its next connection is asked
