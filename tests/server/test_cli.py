@@ -18,7 +18,7 @@ import pytest
 
 from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import TokenAuthenticator
-from roomful.server import cli
+from roomful.server import cli, local_engine
 from roomful.server.app import Roomful
 
 SECRET = "swordfish-swordfish-swordfish-42"
@@ -203,6 +203,20 @@ def test_check_tells_every_mistake_in_a_line(directory: Path) -> None:
     assert SECRET not in "\n".join(said.err)
 
 
+def test_check_knows_whether_the_private_redis_can_run(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMFUL_ENGINE__URL", "local")
+    monkeypatch.setenv("ROOMFUL_SERVER__WORKERS", "4")
+    monkeypatch.setattr(local_engine, "PROGRAMS", ("no-such-server",))
+    said = say("check")
+    assert said.status == 1
+    (line,) = said.err
+    assert "apt install redis" in line
+    monkeypatch.setattr(local_engine, "PROGRAMS", ("true",))
+    said = say("check")
+    assert said.status == 0
+    assert any(line.split() == ["Engine", "local"] for line in said.out)
+
+
 def test_check_knows_which_engines_there_are(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMFUL_ENGINE__URL", "carrier-pigeon://")
     said = say("check")
@@ -256,7 +270,7 @@ def modules(directory: Path) -> None:
         (("own:app", "--port", "70000"), "--port: server.port: lies in 0–65535, not 70000"),
         (("--config", "nowhere.toml"), "nowhere.toml: No such file or directory"),
         (("--workers", "2"), "--workers: server.workers: the memory engine lives in one process"),
-        (("--workers", "2", "--engine", "redis://"), "--workers: server.workers: one command serves with one process"),
+        (("--workers", "2", "--engine", "local", "--uds", "s"), "--workers: server.workers: workers share a port"),
         (
             ("--dev", "--host", "0.0.0.0"),
             "server.host: --dev opens everything, so it listens on a loopback address only",

@@ -112,11 +112,19 @@ def test_no_origin(origin: str) -> None:
     assert found(Config(server=ServerOptions(allowed_origins=(origin,)))) == {"server.allowed_origins"}
 
 
-@pytest.mark.parametrize("url", ["memory://", "memory", "redis://127.0.0.1"])
-def test_one_command_is_one_process_and_the_refusal_says_what_to_do(url: str) -> None:
+@pytest.mark.parametrize("url", ["memory://", "memory"])
+def test_workers_that_would_not_hear_each_other_are_refused_and_told_what_to_do(url: str) -> None:
     config = Config(server=ServerOptions(workers=4), engine=EngineOptions(url=url))
     (problem,) = problems(config)
     assert "workers = 1" in problem.reason
+    assert "local://" in problem.reason
+
+
+@pytest.mark.parametrize("url", ["local", "redis://127.0.0.1", "nats://127.0.0.1"])
+def test_workers_with_an_engine_that_they_share(url: str) -> None:
+    assert problems(Config(server=ServerOptions(workers=4), engine=EngineOptions(url=url))) == []
+    (problem,) = problems(Config(server=ServerOptions(workers=4, uds="s"), engine=EngineOptions(url=url)))
+    assert "Unix socket" in problem.reason
 
 
 @pytest.mark.parametrize(

@@ -118,3 +118,18 @@ def test_paths_that_cannot_be_had(tmp_path: Path, name: str, why: str) -> None:
 def test_urls(family: int, address: tuple[str, int], tls: bool, url: str) -> None:
     with socket.create_server(address, family=family) as bound:
         assert re.fullmatch(url, url_of(bound, tls))
+
+
+def test_a_shared_port_belongs_to_one_family_of_processes() -> None:
+    with bound_sockets(ServerOptions(port=0), "first") as held:
+        port = held[0].getsockname()[1]
+        options = ServerOptions(port=port)
+        with bound_sockets(options, "more") as one, bound_sockets(options, "more") as two:
+            one[0].listen()
+            two[0].listen()
+            for share in (None, "first"):
+                with pytest.raises(ConfigError, match="in use"), bound_sockets(options, share):  # type: ignore[arg-type]
+                    pass
+            # Who holds the port without listening gets no connection.
+            for _ in range(20):
+                socket.create_connection(("127.0.0.1", port), timeout=5.0).close()

@@ -9,6 +9,7 @@ import pytest
 from roomful import Config, Roomful
 from roomful.server import routes
 from roomful.server.wiring import ROOMS_PATH
+from roomful.server.worker_peers import Peers
 
 
 def client_of(app: Roomful) -> httpx.AsyncClient:
@@ -32,6 +33,25 @@ async def test_health_and_readiness() -> None:
         ready = await client.get("/ready")
         assert (ready.status_code, ready.json()) == (503, {"ready": False})
         assert (await client.get("/health")).status_code == 200
+    await app.stop()
+
+
+async def test_readiness_is_that_of_all_workers(tmp_path: Path) -> None:
+    app = Roomful(Config())
+    app.join(Peers(tmp_path, 1, 2))
+    other = Peers(tmp_path, 2, 2)
+    ready = [b"true"]
+    other.answer("ready", lambda: ready[0])
+    await other.start()
+    async with client_of(app) as client:
+        said = await client.get("/ready")
+        assert (said.status_code, said.json()) == (200, {"ready": True, "workers": {"1": "ready", "2": "ready"}})
+        ready[0] = b"false"
+        said = await client.get("/ready")
+        assert (said.status_code, said.json()["workers"]) == (503, {"1": "ready", "2": "not ready"})
+        await other.stop()
+        said = await client.get("/ready")
+        assert (said.status_code, said.json()["workers"]) == (503, {"1": "ready", "2": "missing"})
     await app.stop()
 
 

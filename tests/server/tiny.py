@@ -20,6 +20,7 @@ from roomful.node.wheel import Wheel
 from roomful.seams.transport import Request, Transport
 from roomful.server.config import ServerOptions
 from roomful.server.serve import serve
+from roomful.server.worker_peers import Peers
 from roomful.testing.echo import EchoReceiver
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.stream import Streams
@@ -47,6 +48,9 @@ class Tiny:
     @property
     def streams(self) -> Streams:
         return self._streams
+
+    def join(self, peers: Peers) -> None:
+        peers.answer("ready", lambda: b"true")
 
     def serving(self) -> None:
         self.say("serving")

@@ -10,7 +10,8 @@ import msgspec
 class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The `[engine]` table.
 
-    url: where nodes meet: "memory://" (one process, nothing beside it); a bare word means `word://`.
+    url: where nodes meet: "memory://" (one process, nothing beside it), "local://" (the workers of one `roomful serve`,
+    through a private Redis that it runs), "redis://…", "nats://…"; a bare word means `word://`.
     publish_deadline_s: a publish that the engine hasn't confirmed by then answers with an error.
     check_s: how often a node compares what it has heard with the heads of the log, and repairs what it missed.
     idempotency_ttl_s: how long a key makes a retry harmless. The default is the reference's (section 22).

@@ -21,6 +21,7 @@ from roomful.server.config_check import check
 from roomful.server.settings import load
 from roomful.server.signals import on_termination
 from roomful.server.wiring import Live, wire
+from roomful.server.worker_peers import Peers
 from roomful.transports.asgi_stream import serve_stream
 from roomful.transports.asgi_websocket import inner_path, serve_websocket
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
@@ -59,6 +60,8 @@ class Roomful(Calls):
         self._started: asyncio.Future[None] | None = None
         self._draining = False
         self._served = False
+        self.peers: Peers | None = None
+        """The other workers, when there are any."""
         self._forget_signals: Callable[[], None] = lambda: None
         self._http: ASGIApp = routes.http_app(self, api.routes(self))
 
@@ -105,6 +108,11 @@ class Roomful(Calls):
         """Whether clients may be sent here."""
         running = self._started is not None and self._started.done() and not self._draining
         return running and self.live.node.engine.ready
+
+    def join(self, peers: Peers) -> None:
+        """Says that it is one of several workers that `roomful serve` runs."""
+        self.peers = peers
+        peers.answer("ready", lambda: b"true" if self.ready else b"false")
 
     @property
     def stats(self) -> Stats:

@@ -24,12 +24,17 @@ from roomful.node.stats import Stats
 from roomful.server import config_check, config_explain, settings
 from roomful.server.app import Roomful
 from roomful.server.config import Config
+from roomful.server.local_engine import program, socket_url
 from roomful.server.wiring import wire
+from roomful.server.worker_peers import Peers
 
 log = logging.getLogger("roomful.server")
 
 EXTRAS = {"hiredis": "redis", "nats": "nats", "asyncpg": "postgres"}
 """Library that an engine or a store may miss → the extra that brings it."""
+
+_arguments: tuple[str, ...] = ()
+"""Those of this process, which its workers get too."""
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -62,7 +67,9 @@ DataDirectory = Annotated[
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. arguments: by default those of the process. Raises SystemExit."""
-    app(args=arguments, prog_name="roomful")
+    global _arguments
+    _arguments = tuple(sys.argv[1:] if arguments is None else arguments)
+    app(args=list(_arguments), prog_name="roomful")
 
 
 @app.command()
@@ -80,6 +87,7 @@ def serve(
     ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="How many processes serve.")] = None,
     engine: Annotated[str | None, typer.Option(metavar="URL", help="Where servers meet.")] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve clients until SIGTERM or Ctrl-C.
 
@@ -90,12 +98,15 @@ def serve(
       roomful serve --dev
     With your hooks (in chat.py: app = Roomful()):
       roomful serve chat:app --port 9000
+    On all cores, with a private Redis in between:
+      roomful serve chat:app --workers 4 --engine local
     As a service behind a proxy:
       roomful serve --config /etc/roomful.toml --data /var/lib/roomful
     """
     # Here, because other commands needn't wait for what only a server needs.
     from roomful.server import logs
     from roomful.server.serve import serve as run
+    from roomful.server.supervisor import supervise
 
     logs.setup(console=dev or sys.stderr.isatty())
     given: dict[settings.KeyPath, object] = {
@@ -113,8 +124,12 @@ def serve(
         _look_over(chosen, dev)
         served.configure(chosen, dev=dev)
         _make_directory(chosen.server.uds, settings.data_directory(data))
+        workers_at = settings.data_directory(data) / "workers"
+        local = chosen.engine.scheme == "local"
         with _engine_told():
-            run(served, chosen.server)
+            if worker is None and (chosen.server.workers > 1 or local):
+                supervise(_worker_command, chosen.server, workers_at, local)
+            run(served, chosen.server, Peers(workers_at, worker, chosen.server.workers) if worker else None)
 
 
 @app.command()
@@ -181,7 +196,10 @@ def check(config: ConfigFile = None, data: DataDirectory = None) -> None:
         typer.echo(f"Read from    {', '.join(sources) or 'nowhere, all defaults'}")
         found = settings.load(config, data=data)
         with _engine_told():
-            wire(found, dev=False, hooks=Hooks(Stats()), stats=Stats())  # raises for what only the live parts notice
+            as_served = _served(found, settings.data_directory(data))
+            wire(
+                as_served, dev=False, hooks=Hooks(Stats()), stats=Stats()
+            )  # raises for what only the live parts notice
         typer.echo(config_explain.explain(found))
         for stray in settings.stray_variables():
             typer.echo(f"Warning: {stray}.")
@@ -191,6 +209,21 @@ def check(config: ConfigFile = None, data: DataDirectory = None) -> None:
 def version() -> None:
     """Print the version."""
     typer.echo(f"roomful {importlib.metadata.version('roomful')}")
+
+
+def _served(config: Config, data: Path) -> Config:
+    """The configuration as workers get it, with what `local://` stands for. Raises ConfigError if that isn't there."""
+    if config.engine.scheme != "local":
+        return config
+    program()
+    url = socket_url(data / "workers")
+    return msgspec.structs.replace(config, engine=msgspec.structs.replace(config.engine, url=url))
+
+
+def _worker_command(number: int, port: int, engine: str | None) -> list[str]:
+    """What starts a worker: the command that we were given, with what only it has to know. A later option wins."""
+    more = ["--worker", str(number), "--port", str(port), *(["--engine", engine] if engine else [])]
+    return [sys.executable, "-m", "roomful", *_arguments, *more]
 
 
 def load_app(target: str) -> Roomful:

@@ -165,14 +165,12 @@ def _workers(config: Config) -> Iterator[Problem]:
     elif config.server.workers > 1 and config.engine.scheme == "memory":
         yield Problem(
             path,
-            "the memory engine lives in one process, so other workers' clients would miss messages: take workers = 1",
+            "the memory engine lives in one process, so other workers' clients would miss messages: take workers = 1, "
+            'or an engine that they share: "local://" (a private Redis, nothing to set up), redis:// or nats://',
         )
-    elif config.server.workers > 1:
-        yield Problem(
-            path,
-            "one command serves with one process: take workers = 1, and start several on ports of their own, with the "
-            "same [engine], behind a proxy",
-        )
+    elif config.server.workers > 1 and config.server.uds is not None:
+        reason = "workers share a port, and can't share a Unix socket: take host and port, or workers = 1"
+        yield Problem(path, reason)
 
 
 def _connection(options: ConnectionOptions) -> Iterator[Problem]:

@@ -7,21 +7,26 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from roomful.model.errors import ConfigError
 from roomful.server.config import ServerOptions
+
+Share = Literal["first", "more"]
 
 _UDS_MODE = 0o666
 """The proxy in front runs as another user; who may reach the socket is decided by the mode of its folder."""
 
 
 @contextmanager
-def bound_sockets(options: ServerOptions) -> Iterator[list[socket.socket]]:
+def bound_sockets(options: ServerOptions, share: Share | None = None) -> Iterator[list[socket.socket]]:
     """Bound, not yet listening: one for each address of the host, or the Unix socket; closed at the end.
 
-    A Unix socket that a dead process left behind is replaced, and ours is removed at the end. Raises ConfigError.
+    share: other processes of ours bind the port too, and whoever listens gets some of the connections; the "first" one
+    makes sure that it is nobody else's, and holds it while others come and go. A Unix socket that a dead process left
+    behind is replaced, and ours is removed at the end. Raises ConfigError.
     """
-    sockets = [_unix_socket(options.uds)] if options.uds else _tcp_sockets(options.host, options.port)
+    sockets = [_unix_socket(options.uds)] if options.uds else _tcp_sockets(options.host, options.port, share)
     file = os.stat(options.uds) if options.uds else None
     try:
         yield sockets
@@ -40,7 +45,7 @@ def url_of(bound: socket.socket, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
+def _tcp_sockets(host: str, port: int, share: Share | None) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as failure:
@@ -55,7 +60,11 @@ def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if share == "more":
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             bound.bind((address[0], chosen, *address[2:]))
+            if share == "first":  # only now, so that binding fails where anybody listens, another Roomful too
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as failure:
             for each in sockets:
                 each.close()

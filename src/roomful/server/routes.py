@@ -16,13 +16,21 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roomful.server.wiring import ROOMS_PATH
+from roomful.server.worker_peers import Peers
 
 STATIC = files("roomful.server") / "static"
 """The demo's bundle; `make setup` puts it there."""
 
 
+SAID = {b"true": "ready", b"false": "not ready"}
+"""What a worker says of itself, and how `/ready` shows it."""
+
+
 class Reported(Protocol):
     """What the routes need of the application."""
+
+    @property
+    def peers(self) -> Peers | None: ...
 
     @property
     def ready(self) -> bool: ...
@@ -40,7 +48,12 @@ def http_app(app: Reported, more: Iterable[BaseRoute]) -> ASGIApp:
         return JSONResponse({})
 
     async def ready(_request: Request) -> Response:
-        return JSONResponse({"ready": app.ready}, 200 if app.ready else 503)
+        if app.peers is None:
+            return JSONResponse({"ready": app.ready}, 200 if app.ready else 503)
+        said = await app.peers.ask("ready")
+        all_are = all(answer == b"true" for answer in said.values())
+        workers = {str(number): SAID.get(answer or b"", "missing") for number, answer in said.items()}
+        return JSONResponse({"ready": all_are, "workers": workers}, 200 if all_are else 503)
 
     async def websocket_only(_request: Request) -> Response:
         message = "this is a WebSocket endpoint; connect to it with a Centrifuge client"

@@ -21,8 +21,10 @@ from starlette.types import ASGIApp
 
 from roomful.model.errors import ConfigError
 from roomful.server.config import ServerOptions
-from roomful.server.listen import bound_sockets, url_of
+from roomful.server.listen import Share, bound_sockets, url_of
 from roomful.server.signals import SIGNALS
+from roomful.server.supervisor import end_with_supervisor
+from roomful.server.worker_peers import Peers
 from roomful.transports.negotiate import TransportOptions, WebSocketRoute
 from roomful.transports.stream import Streams
 from roomful.transports.uvicorn_bridge import Bridge
@@ -61,6 +63,10 @@ class Served(Protocol):
         """Says that signals are looked after."""
         ...
 
+    def join(self, peers: Peers) -> None:
+        """It is one of several workers."""
+        ...
+
     async def start(self) -> None: ...
 
     async def drain(self, drain_s: float) -> None:
@@ -70,16 +76,22 @@ class Served(Protocol):
     async def stop(self) -> None: ...
 
 
-def serve(app: Served, options: ServerOptions) -> NoReturn:
+def serve(app: Served, options: ServerOptions, peers: Peers | None = None) -> NoReturn:
     """Serves until SIGTERM or SIGINT, sends everybody away, stops, and ends the process within a second.
+
+    peers: this is one of several workers, started by a supervisor; then the port is shared, and the line with the URL
+    is left to the supervisor.
 
     The status is 0, or 1 when a step of the end failed or took too long; 1 also at a second signal, which ends it at
     once. Prints a line with the URL when it listens. Raises ConfigError when it can't listen or can't use its TLS
     files, and what `app.start` raises. For the main thread.
     """
+    if peers is not None:
+        app.join(peers)
     bridge = Bridge(app.websocket_routes, app.transport_options)
-    server = _Server(_uvicorn_config(app.asgi, bridge, HttpEntrance(app.streams), options))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, bound_sockets(options) as sockets:
+    server = _Server(_uvicorn_config(app.asgi, bridge, HttpEntrance(app.streams), options), peers)
+    share: Share | None = None if peers is None else "more"
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, bound_sockets(options, share) as sockets:
         status = runner.run(_serve(app, server, bridge, sockets, options.drain_s))
         _exit_soon(status)
     sys.exit(status)
@@ -92,8 +104,15 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def __init__(self, config: uvicorn.Config, peers: Peers | None) -> None:
+        super().__init__(config)
+        self.peers = peers
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self.peers is not None:
+            await self.peers.start()  # an answer there means that we listen
+            return
         for each in sockets or ():
             print(f"Roomful listens on {url_of(each, self.config.is_ssl)}", flush=True)
 
@@ -123,12 +142,12 @@ def _uvicorn_config(asgi: ASGIApp, bridge: Bridge, entrance: HttpEntrance, optio
     return config
 
 
-async def _serve(
-    app: Served, server: uvicorn.Server, bridge: Bridge, sockets: list[socket.socket], drain_s: float
-) -> int:
+async def _serve(app: Served, server: _Server, bridge: Bridge, sockets: list[socket.socket], drain_s: float) -> int:
     """The status to end with."""
     told_to_end = asyncio.Event()
     with _signals(told_to_end.set):
+        if server.peers is not None:
+            end_with_supervisor()
         app.serving()
         await app.start()
         _freeze()
@@ -140,6 +159,8 @@ async def _serve(
         server.should_exit = True
         fine &= await _at_most(_STOP_S, "serving the last requests", serving)
         fine &= await _at_most(_STOP_S, "stopping", app.stop())
+        if server.peers is not None:
+            await server.peers.stop()
         return 0 if fine else 1
 
 

@@ -232,7 +232,9 @@ def _engine(options: EngineOptions) -> Engine:
         from roomful.engines.nats import NatsEngine  # likewise
 
         return NatsEngine(options)
-    known = ", ".join(f"{scheme}://" for scheme in ("memory", *REDIS_SCHEMES, *NATS_SCHEMES))
+    if options.scheme == "local":
+        raise ConfigError("engine.url: local:// is for `roomful serve`, which runs that engine; take redis:// here")
+    known = ", ".join(f"{scheme}://" for scheme in ("memory", "local", *REDIS_SCHEMES, *NATS_SCHEMES))
     raise ConfigError(f"engine.url: there is no engine {options.scheme!r}; this version has {known}")
 
 
