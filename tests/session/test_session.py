@@ -24,9 +24,10 @@ from roomful.model.event import (
     UnsubscribeEvent,
 )
 from roomful.model.order import DisconnectOrder, SubscribeOrder, UnsubscribeOrder
+from roomful.node.relay import Arrival
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.session import State
-from roomful.testing.client import Client, Closed, CommandError
+from roomful.testing.client import Client, Closed, CommandError, MemoryTransport
 from tests.session.conftest import MakeWorld
 from tests.session.world import World, session_of
 
@@ -455,6 +456,54 @@ async def test_a_native_pong_proves_nothing_where_ours_are_due(world: World) -> 
     session_of(client).on_pong()
     await world.pass_time(9.0)
     assert client.transport.closed == (3012, "no pong")
+
+
+async def test_native_pings_where_the_host_has_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pong will be told, so none is waited for."""
+    monkeypatch.setattr(MemoryTransport, "ping", lambda transport: False)
+    client = world.open(query={"cf_ws_frame_ping_pong": "true"})
+    await client.connect()
+    await world.pass_time(60.0)
+    assert client.transport.closed is None
+
+
+# Without a close frame
+
+
+async def test_the_end_is_told_by_a_push(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryTransport, "has_close_frame", False)
+    client = world.open()
+    result = await client.connect()
+    assert (len(result["session"]), result["node"]) == (36, world.node.id)
+    session_of(client).end(3008, "slow \ud800")
+    assert await client.next_push() == {"disconnect": {"code": 3008, "reason": "slow ?"}}
+    assert client.transport.closed == (3008, "slow \ud800")
+
+
+async def test_3000_says_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryTransport, "has_close_frame", False)
+    client = await world.client()
+    session_of(client).end(3000, "connection closed")
+    with pytest.raises(Closed):
+        await client.next_push()
+
+
+async def test_commands_may_come_another_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryTransport, "has_close_frame", False)
+    client = world.open()
+    secret = (await client.connect())["session"]
+    carry = world.node.relay.carry
+    assert await carry(world.node.id, secret, b'{"id":9,"rpc":{"method":"none"}}') is Arrival.TAKEN
+    await world.settle()
+    assert replies(client)[-1]["id"] == 9
+    client.cut()
+    assert await carry(world.node.id, secret, b"{}") is Arrival.UNKNOWN
+
+
+async def test_a_websocket_has_no_session_id(world: World) -> None:
+    result = await world.open().connect()
+    assert "session" not in result
+    assert "node" not in result
 
 
 # Bounds

@@ -124,6 +124,7 @@ class World:
         node = self.node
         assert len(node.hub) == 0, list(node.hub.channels())
         assert (len(node.directory), node.directory.users, len(node.connections)) == (0, 0, 0)
+        assert (node.relay._takers, node.relay._last, node.relay._waiting) == ({}, {}, {})
         interest = node._interest
         assert (interest._counts, interest._heard, interest._changing) == ({}, set(), {})
         assert len(self.memory.presence) == 0

@@ -54,7 +54,6 @@ def refused(host: Host, request: bytes, status: int) -> Iterator[socket.socket]:
 @pytest.mark.parametrize(
     "beginning",
     [
-        b"",
         b"\r\n",
         b"GET",
         b"GET /probe HTTP/1.1\r\nHost: x\r\nX-",
@@ -66,6 +65,11 @@ def test_a_request_that_never_ends(host: Host, beginning: bytes) -> None:
     """The application at /nothing answers before the body is there: then the end is without a word."""
     with asked(host.address[1], beginning) as client:
         assert whole(client)[:13] in (b"HTTP/1.1 408 ", b"HTTP/1.1 404 ")
+
+
+def test_a_connection_without_a_request_is_closed_without_a_word(host: Host) -> None:
+    with asked(host.address[1], b"") as client:
+        assert whole(client) == b""
 
 
 def test_a_request_that_never_ends_on_a_used_connection(host: Host) -> None:

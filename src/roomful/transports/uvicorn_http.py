@@ -156,7 +156,13 @@ class _Http(HttpToolsProtocol):
         """The next step of the request has to be made within this time; None: it is the server's turn."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = None if timeout_s is None else self.loop.call_later(timeout_s, self._end, _TOO_LATE)
+        self._deadline = None if timeout_s is None else self.loop.call_later(timeout_s, self._too_late)
+
+    def _too_late(self) -> None:
+        if self._in_head and not self._head_bytes and self._idle:
+            self.transport.close()  # browsers open connections in advance; an answer to nothing would confuse them
+        else:
+            self._end(_TOO_LATE)
 
     def _end(self, refused: Refused) -> None:
         """Answers what can't go on, unless another answer is under way, and closes."""
