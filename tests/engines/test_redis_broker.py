@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 import uvloop
 
+from roomful.engines import redis_broker
 from roomful.engines.options import EngineOptions
 from roomful.engines.redis import RedisEngine
 from roomful.model.errors import InternalError
@@ -166,3 +167,18 @@ async def test_publications_expire_by_the_clock_of_redis(node: EngineNode, serve
     await node.broker.publish("a", Draft(b"1"), Retention(5, 20.0, 100.0))
     assert 15_000 < await server.do("PTTL", "roomful:l:{.a}") <= 20_000
     assert 110_000 < await server.do("PTTL", "roomful:m:{.a}") <= 120_000
+
+
+async def test_29_each_node_decodes_its_share_and_no_more(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    decode = redis_broker.decode
+    monkeypatch.setattr(redis_broker, "decode", lambda *given: (decoded.append(1), decode(*given))[1])
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(node_on(server.port)) for _ in range(4)]
+        rooms = {f"a{n}": nodes[n % 4] for n in range(400)}
+        await asyncio.gather(*(node.broker.subscribe(room) for room, node in rooms.items()))
+        await asyncio.gather(*(nodes[0].broker.publish(room, Draft(b"1"), KEEP) for room in rooms))
+        for room, node in rooms.items():
+            await node.heard.until(lambda node=node, room=room: bool(node.heard.of(room)))  # type: ignore[misc]
+        assert [len(node.heard.publications) for node in nodes] == [100] * 4
+        assert len(decoded) == 400

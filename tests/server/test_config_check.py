@@ -112,6 +112,20 @@ def test_no_origin(origin: str) -> None:
     assert found(Config(server=ServerOptions(allowed_origins=(origin,)))) == {"server.allowed_origins"}
 
 
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        ({"lease_s": 30, "renew_s": 15}, set()),
+        ({"lease_s": 29, "renew_s": 15}, {"renew_s"}),
+        ({"prefix": "shop-1.a_b"}, set()),
+        ({"prefix": "a{b}"}, {"prefix"}),
+        ({"prefix": ""}, {"prefix"}),
+    ],
+)
+def test_the_engine(options: dict[str, Any], keys: set[str]) -> None:
+    assert found(Config(engine=EngineOptions(**options))) == {f"engine.{key}" for key in keys}
+
+
 @pytest.mark.parametrize("url", ["memory://", "memory"])
 def test_workers_that_would_not_hear_each_other_are_refused_and_told_what_to_do(url: str) -> None:
     config = Config(server=ServerOptions(workers=4), engine=EngineOptions(url=url))

@@ -13,6 +13,7 @@ import msgspec
 
 from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import TokenAuthenticator
+from roomful.engines.options import EngineOptions
 from roomful.model.channel import DEFAULT_NAMESPACE, NAMESPACE_NAME, RESERVED_NAMESPACES, ChannelOptions
 from roomful.model.errors import ConfigError
 from roomful.server.config import ApiOptions, Config, ServerOptions
@@ -38,6 +39,10 @@ ABOVE_ZERO = {
     ("limits", "recovery_max"),
     ("limits", "recovery_max_bytes"),
     ("engine", "publish_deadline_s"),
+    ("engine", "check_s"),
+    ("engine", "lease_s"),
+    ("engine", "renew_s"),
+    ("engine", "backlog_max_bytes"),
     ("api", "body_max_bytes"),
     ("api", "body_timeout_s"),
     ("tags_filter", "max_depth"),
@@ -82,6 +87,7 @@ def problems(config: Config) -> list[Problem]:
         *_numbers(config),
         *_server(config.server),
         *_workers(config),
+        *_engine(config.engine),
         *_connection(config.connection),
         *_personal(config),
         *_tokens(config.tokens),
@@ -156,6 +162,13 @@ def _server(options: ServerOptions) -> Iterator[Problem]:
         except ValueError:
             reason = f"{network!r} is neither an address nor a network"
             yield Problem(("server", "trusted_proxies"), reason)
+
+
+def _engine(options: EngineOptions) -> Iterator[Problem]:
+    if 0 < options.lease_s < 2 * options.renew_s:
+        yield Problem(("engine", "renew_s"), "is at most half of lease_s, so that one renewal may be lost")
+    if not re.fullmatch(r"[-A-Za-z0-9_.]+", options.prefix):
+        yield Problem(("engine", "prefix"), f"{options.prefix!r} is no name: letters, digits, `-`, `_`, `.`")
 
 
 def _workers(config: Config) -> Iterator[Problem]:

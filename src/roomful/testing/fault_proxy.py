@@ -18,6 +18,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -145,7 +146,8 @@ class Way:
             for fault in self._faults:
                 await fault.passable()
             if not chunk:
-                self._writer.write_eof()
+                with suppress(OSError):  # it has been reset meanwhile, which its own reader finds out
+                    self._writer.write_eof()
                 return
             await self._trickle(chunk[: self._own.cut_after])
             if self._own.cut_after is not None:
