@@ -169,3 +169,15 @@ async def test_the_memory_engine_fits(pair: Pair) -> None:
     rooms = TypingRooms(engine.broker, pair.here.hub, pair.here.wheel)
     await rooms.publish(ROOM, ANN, b'{"typing":true}')
     assert len(rooms) == 1
+
+
+async def test_who_typed_before_anybody_listened_is_shown_to_stop() -> None:
+    """Nothing reaches a node from the broker before it listens, not even what its own clients say."""
+    pair = Pair()
+    here = pair.here
+    await here.rooms.publish(ROOM, ANN, b'{"typing": true}')
+    here.watch()
+    assert [shown["user"] for shown in await here.state()] == ["ann"]  # type: ignore[attr-defined]
+    await pair.pass_time(SILENCE_S + 1)
+    assert here.viewer.shown[-1] == ("ann", False)
+    assert await here.state() == []

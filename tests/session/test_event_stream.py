@@ -77,6 +77,30 @@ async def test_publications_joins_and_leaves_come_live(world: World) -> None:
     source.cut()
 
 
+async def test_a_facet_is_a_channel_like_any_other(world: World) -> None:
+    ann = await world.client("ann")
+    await ann.subscribe("room:1")
+    await ann.publish("typing:room:1", {"typing": True})
+    source = Source(world, ["typing:room:1", "room:1"])
+    source.connect()
+    await world.settle()
+    await ann.publish("typing:room:1", {"typing": False})
+    await world.publish("room:1", b"1")
+    await world.pass_time(1.5)  # one keystroke a second
+    subscribed, *events = [event for event in source.pump() if event.type != "join"]
+    assert subscribed.data["channels"]["typing:room:1"] == {
+        "recovered": False,
+        "data": {"typing": [{"user": "ann"}]},
+    }
+    assert [(event.data["channel"], event.data["data"]) for event in events] == [
+        ("typing:room:1", {"user": "ann", "typing": True}),
+        ("room:1", 1),
+        ("typing:room:1", {"user": "ann", "typing": False}),
+    ]
+    assert events[1].last_event_id == f"{(await world.head('room:1')).epoch}:1,-"
+    source.cut()
+
+
 async def test_one_encoding_serves_all_one_channel_streams(world: World) -> None:
     sources = [Source(world, ["log:1"]) for _ in range(3)]
     for source in sources:

@@ -178,10 +178,22 @@ async def test_state_comes_along(make_world: MakeWorld) -> None:
     async def granted(event: SubscribeEvent) -> SubscribeReply:
         return SubscribeReply(data={"topic": event.channel})
 
-    first = await poll(world, {"log:1": None, "news": None})
-    assert first.state == {"log:1": b'{"topic":"log:1"}', "news": b'{"topic":"news"}'}
-    assert first.next["news"] is None
+    first = await poll(world, {"log:1": None})
+    assert first.state == {"log:1": b'{"topic":"log:1"}'}
     assert (await poll(world, first.next, wait_s=0.01)).state == first.state
+
+
+async def test_a_facet_gives_its_whole_state(world: World) -> None:
+    ann = await world.client("ann")
+    await ann.subscribe("room:1")
+    first = await poll(world, {"room:1": None, "typing:room:1": None})
+    assert first.state == {"typing:room:1": b'{"typing":[]}'}
+    assert first.next["typing:room:1"] is None
+    polling = await waiting(world, first.next)
+    await ann.publish("typing:room:1", {"typing": True})
+    news = await polling
+    assert msgspec.json.decode(news.state["typing:room:1"]) == {"typing": [{"user": "ann"}]}
+    assert news.publications == []
 
 
 async def test_rights_are_those_of_a_subscribe(make_world: MakeWorld) -> None:
@@ -195,7 +207,9 @@ async def test_rights_are_those_of_a_subscribe(make_world: MakeWorld) -> None:
     with pytest.raises(LimitExceeded):
         await poll(world, {f"log:{number}": None for number in range(33)})
     await poll(world, {"log2:1": None}, world.token("ann"))
-    await poll(world, {"$log:1": None}, world.token("ann", subs={"$log:1": {}}))
+    await poll(world, {"$log:1": None, "typing:$log:1": None}, world.token("ann", subs={"$log:1": {}}))
+    with pytest.raises(Forbidden):
+        await poll(world, {"typing:$log:1": None}, world.token("ann"))
 
 
 async def test_hooks_hear_of_each(world: World) -> None:

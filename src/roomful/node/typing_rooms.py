@@ -52,7 +52,13 @@ class TypingRooms:
     async def snapshot(self, base: str) -> bytes:
         """`{"typing": [{"user", "info"?}]}`: everybody who types, a hundred at most."""
         room = self._rooms.get(base)
-        return msgspec.json.encode({"typing": [] if room is None else list(map(_shown, room.people()))})
+        if room is None:
+            return msgspec.json.encode({"typing": []})
+        for info in room.keystrokes.typing():
+            # Nobody heard of it while nobody listened here, and whoever is shown has to be shown to stop.
+            self._show(base, room.typists.hear(Told(info, True), self._wheel.now()))
+        self._settle(room)
+        return msgspec.json.encode({"typing": list(map(_shown, room.people()))})
 
     async def publish(self, base: str, sender: ClientInfo, data: bytes) -> None:
         try:
@@ -152,10 +158,8 @@ class _Room:
         return self.keystrokes.due(now)
 
     def people(self) -> list[ClientInfo]:
-        """Whom this node has heard of; where nobody listened yet, those of its own clients."""
-        people = {person_of(info): info for info in self.keystrokes.typing()}
-        people |= {person_of(info): info for info in self.typists.people()}
-        return list(people.values())[:SHOWN_MAX]
+        """Whom this node has heard of."""
+        return self.typists.people()[:SHOWN_MAX]
 
     def next_at(self, now: float) -> float | None:
         times = (self.keystrokes.next_at(now), self.typists.next_at())

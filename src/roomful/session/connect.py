@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -21,13 +21,16 @@ from roomful.model.errors import (
     Forbidden,
     InternalError,
     InvalidToken,
+    LimitExceeded,
     RoomfulError,
     TokenExpired,
     UnknownChannel,
 )
 from roomful.model.event import ConnectEvent, ConnectReply, SubscriptionOptions
+from roomful.model.facet import facet_of
 from roomful.model.order import DisconnectOrder
 from roomful.model.reply import ConnectResult
+from roomful.model.stream import CHANNELS_MAX
 from roomful.session.authorize import authorize
 from roomful.session.payload import from_client, to_client
 from roomful.session.recover import Entry
@@ -78,18 +81,30 @@ async def admit(session: Session, command: c.Connect) -> tuple[Credentials, byte
     return credentials, data
 
 
-async def admit_to(session: Session, token: str, channels: Iterable[str]) -> dict[str, Grant]:
+async def admit_to(session: Session, token: str, channels: Collection[str]) -> dict[str, Grant]:
     """Lets in a client whose one request names its channels: those of its token or hook, and those it may subscribe to.
 
-    Raises what `admit` and `authorize` raise.
+    Raises what `admit` and `authorize` raise; LimitExceeded.
     """
+    most = min(CHANNELS_MAX, session.context.limits.channels_max)
+    if len(channels) > most:
+        raise LimitExceeded(f"one request may name {most} channels")
     credentials, _ = await admit(session, c.Connect(token=token))
     grants = {}
     for channel in channels:
         options = session.context.node.namespaces.of(channel)
-        granted = credentials.subs.get(channel)
+        granted = _named(credentials.subs, channel)
         grants[channel] = granted or await authorize(session, channel, options, "", b"")
     return grants
+
+
+def _named(subs: Mapping[str, Grant], channel: str) -> Grant | None:
+    """What a token or the hook says of the channel, or, where it is a facet, of its room."""
+    facet = facet_of(channel)
+    if channel in subs or facet is None:
+        return subs.get(channel)
+    base = subs.get(facet.base)
+    return base and Grant(expires_at=base.expires_at, server_refresh=base.server_refresh)
 
 
 async def _identify(session: Session, command: c.Connect, known: Credentials | None) -> tuple[Credentials, bytes]:

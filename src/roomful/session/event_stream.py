@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES
-from roomful.model.errors import LimitExceeded, Unencodable
+from roomful.model.errors import Unencodable
 from roomful.model.publication import Page, Position, Publication
-from roomful.model.stream import CHANNELS_MAX, Joined, Missing
+from roomful.model.stream import Joined, Missing
 from roomful.node.flusher import Flusher
 from roomful.node.stats import Stats
 from roomful.rooms.recovery import Gap, behind
@@ -68,13 +68,10 @@ class EventStream(Session):
 
         Raises what a connect and a subscribe raise (RoomfulError, Disconnect); then nothing has been sent.
         """
-        limits, node = self.context.limits, self.context.node
-        if len(self._since) > min(CHANNELS_MAX, limits.channels_max):
-            raise LimitExceeded(f"a stream has at most {CHANNELS_MAX} channels")
         grants = await admit_to(self, token, self._since)
         wanted = {channel: wanting(position) for channel, position in self._since.items()}
         entries = await enter_all(self, wanted, grants, server_side=False)
-        node.directory.add(self)
+        self.context.node.directory.add(self)
         self._open(entries)
         for entry in entries:
             await begin(self, self._given_out(entry))

@@ -16,9 +16,10 @@ import msgspec
 
 from roomful.model.client import Grant
 from roomful.model.disconnects import DISCONNECTS, Disconnect
-from roomful.model.errors import LimitExceeded, NotAvailable
+from roomful.model.errors import NotAvailable
+from roomful.model.facet import facet_of
 from roomful.model.publication import Page, Position, Publication
-from roomful.model.stream import CHANNELS_MAX, Missing
+from roomful.model.stream import Missing
 from roomful.node import eager
 from roomful.rooms.recovery import Gap, Merged, behind, merge
 from roomful.seams.dialect import Dialect
@@ -40,7 +41,7 @@ class News(msgspec.Struct, frozen=True):
     missing: list[Missing] = []
     state: dict[str, bytes] = {}
     changed: bool = False
-    """A channel has another state than the client knows, though nothing was published in it."""
+    """A facet has, or may have, another state than the client knows."""
 
     @property
     def empty(self) -> bool:
@@ -107,8 +108,6 @@ class Poll(Session):
         """
         try:
             self._grants = await admit_to(self, token, self._since)
-            if len(self._since) > min(CHANNELS_MAX, self.context.limits.channels_max):
-                raise LimitExceeded(f"a poll has at most {CHANNELS_MAX} channels")
             self.context.node.directory.add(self)
             self.connected()
             watch(self, self)
@@ -149,15 +148,22 @@ class Poll(Session):
                 return news
             if ended is not None:
                 raise Disconnect(*ended)
-            news = self._merged(news) or await self._look()
+            news = self._merged(news) or await self._look_anew()
         return news
+
+    async def _look_anew(self) -> News:
+        """The log, and the whole state of a facet in which something has happened."""
+        heard = self._since if self._live is None else self._live
+        changed = any(facet_of(channel) is not None for channel in heard)
+        news = await self._look()
+        return msgspec.structs.replace(news, changed=news.changed or changed)
 
     def _merged(self, news: News) -> News | None:
         """The news with what came live; None: the log has to tell."""
         publications, next = [], dict(news.next)
         for channel, live in (self._live or {}).items():
             position = next[channel]
-            if position is None:
+            if position is None or facet_of(channel) is not None:
                 return None
             merged = merge(position, Page([], position), live)
             if not isinstance(merged, Merged):
@@ -223,7 +229,7 @@ class _Listener:
 def _with(news: News, channel: str, since: Position | None, entry: Entry) -> News:
     """The news of one more channel. Raises NotAvailable where a poll could only lose what isn't kept."""
     result, recoverable = entry.result, entry.subscription.traits.recoverable
-    if not recoverable and not result.data:
+    if not recoverable and facet_of(channel) is None:
         raise NotAvailable(f"{channel} keeps no history that a poll could go on in; follow it by /events")
     next = entry.position if result.positioned else None
     publications, missing = entry.missed, news.missing
