@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from roomful.engines.envelope import Join, Leave, decode, encode, encode_draft, open_placed, place
 from roomful.model.client import ClientInfo, Grant, Override
 from roomful.model.errors import WireError
-from roomful.model.order import Answer, DisconnectOrder, RefreshOrder, SubscribeOrder, Survey, UnsubscribeOrder
+from roomful.model.order import (
+    Answer,
+    CommandsOrder,
+    DisconnectOrder,
+    DocumentRightsOrder,
+    Order,
+    RefreshOrder,
+    SubscribeOrder,
+    Survey,
+    UnsubscribeOrder,
+)
 from roomful.model.publication import Draft, Position, Publication
 
 INFO = st.builds(ClientInfo, st.text(), st.text(), st.binary(), st.binary())
@@ -29,6 +39,8 @@ MESSAGES = [
     UnsubscribeOrder("ann", "", code=2500, reason="é"),
     DisconnectOrder("ann", whitelist=["a", "b"]),
     RefreshOrder("ann", expired=True, expires_at=5.0, info=b"\xff"),
+    DocumentRightsOrder("ann", "notes", "read"),
+    CommandsOrder("node-1", "session", b"\x00\xff", "1", "node-2"),
     Survey("1", "node-1", "channels", b"*"),
     Answer("1", "node-2", bytes(range(256))),
 ]
@@ -46,13 +58,19 @@ def test_everything_else_comes_back_as_it_was(message: Any) -> None:
     assert decode(encode(message)) == message
 
 
+def test_every_order_can_be_sent() -> None:
+    assert {type(message) for message in MESSAGES} >= {*get_args(Order)}
+
+
 def test_it_is_compact() -> None:
     assert len(place(7, "abcdef", encode_draft(Draft(b"x" * 200)))) == 200 + 17
 
 
 @given(
     st.binary()
-    | st.builds(lambda body, kind: b"1" + kind + body, st.binary(), st.sampled_from(list("pjlsudrqaz")).map(str.encode))
+    | st.builds(
+        lambda body, kind: b"1" + kind + body, st.binary(), st.sampled_from(list("pjlsudrqacDz")).map(str.encode)
+    )
 )
 def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:
     for read in (open_placed, decode):

@@ -19,6 +19,7 @@ from roomful.model.order import (
     Answer,
     CommandsOrder,
     DisconnectOrder,
+    DocumentRightsOrder,
     Order,
     RefreshOrder,
     SubscribeOrder,
@@ -29,7 +30,9 @@ from roomful.model.publication import Draft, Publication
 
 VERSION = b"1"
 
-PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH, SURVEY, ANSWER, COMMANDS = b"pjlsudrqac"
+PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH, SURVEY, ANSWER, COMMANDS, DOCUMENT = (
+    b"pjlsudrqacD"
+)
 
 NOWHERE = b"0  "
 """The place of what isn't in a stream."""
@@ -65,6 +68,7 @@ _KINDS: dict[type, int] = {
     Survey: SURVEY,
     Answer: ANSWER,
     CommandsOrder: COMMANDS,
+    DocumentRightsOrder: DOCUMENT,
 }
 _TYPES: dict[int, type[Order | Survey | Answer]] = {kind: type for type, kind in _KINDS.items()}
 
