@@ -101,6 +101,16 @@ async def test_a_facet_is_a_channel_like_any_other(world: World) -> None:
     source.cut()
 
 
+async def test_who_misses_something_of_a_facet_comes_back_to_its_whole_state(world: World) -> None:
+    source = Source(world, ["typing:room:1", "room:1"])
+    session = source.connect()
+    await world.settle()
+    session.subscriptions["typing:room:1"].miss(None, Gap.DEAF)
+    last = source.pump()[-1]
+    assert (last.type, last.data) == ("drain", {"code": 3010, "reason": "insufficient state"})
+    source.cut()
+
+
 async def test_one_encoding_serves_all_one_channel_streams(world: World) -> None:
     sources = [Source(world, ["log:1"]) for _ in range(3)]
     for source in sources:
@@ -282,7 +292,7 @@ async def test_an_unsubscribe_that_means_come_again_is_a_gap(world: World) -> No
     source.connect()
     await world.settle()
     source.pump()
-    world.node.on_order(UnsubscribeOrder("ann", "news", code=2500, reason="insufficient state"))
+    world.node.on_order(UnsubscribeOrder("ann", "news", code=2500, reason="come again"))
     await world.publish("news", b"1")
     await world.settle()
     assert [event.type for event in source.pump()] == ["gap", "message"]

@@ -13,6 +13,7 @@ import msgspec
 
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES
 from roomful.model.errors import Unencodable
+from roomful.model.facet import facet_of
 from roomful.model.publication import Page, Position, Publication
 from roomful.model.stream import Joined, Missing
 from roomful.node.flusher import Flusher
@@ -117,10 +118,11 @@ class EventStream(Session):
 
     def lose(self, subscription: Subscription, gap: Gap, page: Page | None = None) -> None:
         """Goes on from the log where there is one, and tells what even that doesn't have."""
-        if page is not None:
+        if gap is Gap.UNREADABLE or facet_of(subscription.channel) is not None:
+            # It comes back: its positions hold, and of a facet it gets the whole state anew.
+            self.end(*DISCONNECTS["insufficient_state"])
+        elif page is not None:
             self._tell_missing(subscription, gap, page)  # what the page has is read again, with what came meanwhile
-        elif gap is Gap.UNREADABLE:
-            self.end(*DISCONNECTS["insufficient_state"])  # it comes back, and its position holds
         elif gap is Gap.UNLOGGED or not subscription.traits.tracked:
             place = _position(subscription)
             self._tell(Missing(subscription.channel, place, place, Gap.DEAF))
@@ -147,8 +149,8 @@ class EventStream(Session):
     # Its end
 
     def drop(self, subscription: Subscription, code: int, reason: str) -> None:
-        if (code, reason) == UNSUBSCRIBES["insufficient_state"]:
-            self.lose(subscription, Gap.DEAF)  # as it was asked for while the subscription was just beginning
+        if code == UNSUBSCRIBES["insufficient_state"][0]:  # of a client that could, it would mean: subscribe again
+            self.lose(subscription, Gap.DEAF)
             return
         super().drop(subscription, code, reason)
         if not self.subscriptions:
