@@ -130,14 +130,27 @@ async def test_what_is_known_waits_for_what_is_not_stored_yet(live: LiveDocument
     store.hold()
     done: list[str] = []
     live.edit(HI, None, "ann", None, lambda _: done.append("first"))
-    live.edit(HI, None, "bob", None, lambda _: done.append("again"))
+    live.edit(HI, None, "ann", None, lambda _: done.append("again"))
     await asyncio.sleep(0)
     assert done == []
     store.release()
     await live.settled()
     assert done == ["first", "again"]
-    live.edit(HI, None, "bob", None, lambda _: done.append("at once"))
+    live.edit(HI, None, "ann", None, lambda _: done.append("at once"))
     assert done[-1] == "at once"
+
+
+async def test_what_two_authors_claim_to_have_written_is_logged_twice_and_shown_once(
+    live: LiveDocument, store: SlowStore
+) -> None:
+    bob = joined(live, Member())
+    for author in ("eve", "ann"):
+        live.edit(HI, None, author, None, lambda _: None)
+        await live.settled()
+    stored = await store.load("notes")
+    assert stored is not None
+    assert [one.entry.author for one in stored.tail] == ["eve", "ann"]
+    assert len(bob.got) == 1
 
 
 async def test_a_failing_store_ends_it_without_an_acknowledgement(

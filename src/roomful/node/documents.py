@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from roomful.model.document import AwarenessEntry
 from roomful.model.errors import BadRequest, InternalError, NotAvailable, RoomfulError, VersionMismatch
@@ -35,6 +35,7 @@ log = logging.getLogger("roomful.documents")
 ReadT = TypeVar("ReadT")
 
 DELETED = (4404, "the document was deleted")
+REPLACED = (4500, "the document has another history now")
 
 LOOK_S = 5.0
 """How often an open document is looked after: awareness that has expired, its log, whether anybody uses it."""
@@ -48,6 +49,13 @@ BYTES_PER_ENTRY = 256
 UNLOAD_COMPACT_ENTRIES = 16
 """A document that is unloaded with more entries than this after its snapshot is compacted first: the next load is one
 read and no merge."""
+
+
+class CutOut(NamedTuple):
+    """entries: of the author, that are gone. dropped: stretches of others' edits that leaned on them and went along."""
+
+    entries: int
+    dropped: int
 
 
 class Documents:
@@ -201,6 +209,41 @@ class Documents:
         finally:
             live.release(self.now())
 
+    async def cut_out(self, name: str, author: str) -> CutOut:
+        """Takes everything that an author has written within the raw window out of a document, as if it had never been.
+
+        What others wrote is replayed without it; what leans on it goes with it. The document begins another history, so
+        everybody is sent away, and a client that holds the old one is refused and its copy kept as a rescue. Raises
+        NotAvailable where there is no such document; InternalError while another node compacts it.
+        """
+        self.check_name(name)
+        live = await self.open(name)
+        try:
+            while live.pending and not live.failed:
+                await live.settled()
+            lease = await self.store.lease(name, self.node, LEASE_S)
+            if lease is None:
+                raise NotAvailable("there is no such document") if live.mark else InternalError("another node is at it")
+            base, logged = await self.store.raw(name)
+            kept = [one for one in logged if one.entry.author != author]
+            room, _ = Document.load(_encoded(base), [one.entry.update for one in kept])
+            dropped = sum(map(len, walk(room.parked).structs.values())) if room.parked else 0
+            lineage = self._new_client_id()
+            room.apply(lineage_mark(lineage))
+            encoded = room.encode()
+            upto = (logged[-1].seq if logged else base.upto if base else 0) + 1
+            snapshot = Snapshot(upto, encoded.update, encoded.state_vector, encoded.deletions)
+            if not await self.store.replace(name, snapshot, lineage, lease.fence):
+                raise InternalError("the document was edited meanwhile; try again")
+            log.warning("document %r: %d edits of %r were cut out", name, len(logged) - len(kept), author)
+            live.fail(*REPLACED)
+            self.bus.send(name, bus.Ended(self.node, self.store.id, *REPLACED))
+            return CutOut(len(logged) - len(kept), dropped)
+        except (Broken, Malformed) as error:
+            raise InternalError(f"the log could not be replayed: {error}") from error
+        finally:
+            live.release(self.now())
+
     async def delete(self, name: str) -> bool:
         """Deletes it everywhere: its clients are told, and nobody can make it anew for a while.
 
@@ -343,11 +386,7 @@ class Documents:
         return reading.result()
 
     async def _room_of(self, name: str, stored: Stored) -> Document:
-        snapshot = stored.snapshot
-        encoded = None
-        if snapshot is not None:
-            encoded = Encoded(snapshot.update, snapshot.state_vector, snapshot.deletions, snapshot.parked)
-        room, bad = Document.load(encoded, [logged.entry.update for logged in stored.tail])
+        room, bad = Document.load(_encoded(stored.snapshot), [logged.entry.update for logged in stored.tail])
         if bad:
             seqs = [stored.tail[index].seq for index in bad]
             log.error("document %r: the engine refuses entries %s of its log; they are set aside", name, seqs)
@@ -370,7 +409,7 @@ class Documents:
 
     def _on_edits(self, live: LiveDocument, last: int, edits: list[Edit]) -> None:
         if not self.bus.alone:
-            updates = [edit.entry.update for edit in edits if edit.entry is not None]
+            updates = [edit.entry.update for edit in edits if edit.entry is not None]  # also contested ones: they count
             small = sum(map(len, updates)) <= bus.POINTER_BYTES
             first = last - len(updates) + 1
             message = bus.Stored(self.node, self.store.id, first, last, updates if small else None)
@@ -486,6 +525,12 @@ class Documents:
         if self._open.get(live.name) is live:
             del self._open[live.name]
             eager.later(self._caretakers.pop(live.name).leave_bus())
+
+
+def _encoded(snapshot: Snapshot | None) -> Encoded | None:
+    if snapshot is None:
+        return None
+    return Encoded(snapshot.update, snapshot.state_vector, snapshot.deletions, snapshot.parked)
 
 
 class Caretaker:

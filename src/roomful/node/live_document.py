@@ -18,7 +18,7 @@ from roomful.model.errors import RoomfulError
 from roomful.node import eager
 from roomful.rooms.awareness import Awareness
 from roomful.rooms.document import Document
-from roomful.rooms.update_walker import Walked
+from roomful.rooms.update_walker import Walked, walk
 from roomful.seams.document_dialect import DocumentDialect
 from roomful.seams.store import DocumentStore, Entry
 
@@ -48,7 +48,10 @@ class Attached(Protocol):
 
 
 class Edit:
-    """An update on its way. entry: to be appended; None: the log has it already. source: who isn't sent it."""
+    """An update on its way. entry: to be appended; None: the log has it already. source: who isn't sent it.
+
+    update: to be sent to the others; b"" for nothing.
+    """
 
     __slots__ = ("done", "entry", "source", "update")
 
@@ -70,10 +73,12 @@ class LiveDocument:
     __slots__ = (
         "_announcing",
         "_audience",
+        "_authors",
         "_changed",
         "_queue",
         "_settling",
         "_waiting",
+        "_writers",
         "_writing",
         "awareness",
         "failed",
@@ -139,6 +144,8 @@ class LiveDocument:
         self.failed = False
         self.warned = False
         """It was warned of its size."""
+        self._authors: set[str] = set()
+        self._writers: dict[int, str | None] = {}
         self._audience: dict[tuple[DocumentDialect, str], dict[Attached, None]] = {}
         self._queue: list[Edit | Callable[[], None]] = []
         self._writing = False
@@ -180,16 +187,29 @@ class LiveDocument:
 
     # Edits
 
-    def edit(self, update: bytes, walked: Walked | None, author: str, source: Attached | None, done: Done) -> None:
+    def edit(
+        self,
+        update: bytes,
+        walked: Walked | None,
+        author: str,
+        source: Attached | None,
+        done: Done,
+        *,
+        answers: bool = False,
+    ) -> None:
         """Takes an update; `done` is called when it is durable, also if nothing of it was new.
 
-        Raises Malformed (nothing happened) and Broken (call `reload`).
+        answers: it answers a sync step, and mostly repeats what is known. Raises Malformed (nothing happened) and
+        Broken (call `reload`).
         """
+        walked = walked or walk(update)
         fresh = self.room.apply(update, walked)
-        if fresh is None:
+        contested = self._is_contested(walked, author, answers)
+        if fresh is None and not contested:
             self.after_pending(lambda: done(True))
-        else:
-            self._put(Edit(fresh, Entry(fresh, author, self.wall_clock()), source, done))
+            return
+        logged = update if contested or fresh is None else fresh
+        self._put(Edit(fresh or b"", Entry(logged, author, self.wall_clock()), source, done))
 
     def edited_here(self, update: bytes, author: str) -> None:
         """What was edited in the room itself; `settled` waits until it is durable."""
@@ -303,6 +323,20 @@ class LiveDocument:
         for member in tuple(self.members):
             member.lose(code, reason)
 
+    def _is_contested(self, walked: Walked, author: str, answers: bool) -> bool:
+        """Whether an update may repeat what somebody else has written or deleted.
+
+        Of two updates under the same numbers only the first shows, so a forger can block the genuine one. The log keeps
+        both whole: when the forger is cut out, the genuine one shows.
+        """
+        self._authors.add(author)
+        contested = bool(walked.deletions) and not answers and len(self._authors) > 1
+        for client in walked.structs:
+            if self._writers.setdefault(client, author) != author:
+                self._writers[client] = None
+                contested = True
+        return contested
+
     def _put(self, edit: Edit) -> None:
         self._queue.append(edit)
         if not self._writing:
@@ -355,7 +389,8 @@ class LiveDocument:
             if isinstance(item, Edit):
                 if item.done is not None:
                     item.done(True)
-                self.broadcast(SyncUpdate(item.update), item.source)
+                if item.update:
+                    self.broadcast(SyncUpdate(item.update), item.source)
                 if item.entry is not None:
                     stored.append(item)
             else:

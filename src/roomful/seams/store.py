@@ -142,7 +142,7 @@ class DocumentStore(Protocol):
         ...
 
     async def raw(self, name: str) -> tuple[Snapshot | None, list[Logged]]:
-        """The oldest snapshot that is kept (None: the empty document) and all entries after it."""
+        """The oldest snapshot that is kept (None: the empty document) and all entries after it, refused ones too."""
         ...
 
     async def replace(self, name: str, snapshot: Snapshot, lineage: int, fence: int) -> bool:
@@ -173,5 +173,5 @@ class DocumentStore(Protocol):
         ...
 
     async def quarantine(self, name: str, seqs: Sequence[int], error: str) -> None:
-        """Takes entries that the engine refuses out of the log that is loaded; their bytes are kept."""
+        """Takes entries that the engine refuses out of the log that is loaded; `raw` has them, as long as others."""
         ...

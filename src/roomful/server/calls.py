@@ -20,6 +20,7 @@ from roomful.model.event import RpcReply, ServerRpcEvent
 from roomful.model.order import DisconnectOrder, DocumentRightsOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Draft, HistoryFilter, Page, Position
 from roomful.model.reply import PresenceStatsResult
+from roomful.node.documents import CutOut
 from roomful.node.live_document import LiveDocument
 from roomful.node.node import ChannelsInUse, Node, NodesInfo
 from roomful.rooms.document_content import BadEdit, Kind, Operation, read, write_text
@@ -305,6 +306,15 @@ class Calls(ABC):
         """Deletes a document; its clients are told (4404), and nobody can make it anew for `deleted_s`."""
         await self.start()
         return await self.live.documents.delete(name)
+
+    async def cut_out_author(self, name: str, author: str) -> CutOut:
+        """Takes everything that a user wrote in a document within `raw_keep_s` out of it, as if it had never been.
+
+        What others wrote stays; what leans on the cut edits goes with them, and is counted. Everybody is sent away, and
+        has to open the document without an old copy: it has another history then.
+        """
+        await self.start()
+        return await self.live.documents.cut_out(name, author)
 
     async def documents(self, prefix: str = "", *, after: str = "", limit: int = 100) -> list[Described]:
         """Stored documents by name, with their sizes: those that begin with `prefix`, behind `after`."""

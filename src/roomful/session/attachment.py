@@ -390,7 +390,7 @@ class Attachment:
                 self._acknowledge(False)
                 self.socket.end(*self._too_large_code())
             else:
-                live.edit(update, walked, self.user, self, self._acknowledge)
+                live.edit(update, walked, self.user, self, self._acknowledge, answers=answers)
         except Malformed as error:
             log.warning(
                 "client %s of user %r sent a bad update for document %r: %s; it begins with %s",

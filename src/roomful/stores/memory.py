@@ -13,12 +13,24 @@ from roomful.seams.store import Described, Entry, Lease, Logged, RawWindow, Resc
 class _Kept:
     """One document. log: every entry that is kept, raw ones too. deleted_until: seconds since 1970."""
 
-    __slots__ = ("changed_at", "deleted_until", "fence", "head", "lease", "lineage", "log", "owner", "snapshots")
+    __slots__ = (
+        "changed_at",
+        "deleted_until",
+        "fence",
+        "head",
+        "lease",
+        "lineage",
+        "log",
+        "owner",
+        "refused",
+        "snapshots",
+    )
 
     def __init__(self, lineage: int) -> None:
         self.lineage = lineage
         self.head = 0
         self.log: list[Logged] = []
+        self.refused: set[int] = set()
         self.snapshots: list[Snapshot] = []
         self.changed_at = 0.0
         self.deleted_until: float | None = None
@@ -31,7 +43,7 @@ class _Kept:
         return self.snapshots[-1].upto if self.snapshots else 0
 
     def tail(self, seq: int) -> list[Logged]:
-        return [logged for logged in self.log if logged.seq > seq]
+        return [logged for logged in self.log if logged.seq > seq and logged.seq not in self.refused]
 
 
 class MemoryStore:
@@ -98,7 +110,7 @@ class MemoryStore:
         base = max((s.upto for s in kept.snapshots if s.upto <= cut), default=0)
         if base or cut:
             kept.snapshots = [s for s in kept.snapshots if s.upto >= base]
-            kept.log = kept.tail(base)
+            kept.log = [logged for logged in kept.log if logged.seq > base]
         return True
 
     async def raw(self, name: str) -> tuple[Snapshot | None, list[Logged]]:
@@ -107,7 +119,7 @@ class MemoryStore:
             return None, []
         starts_at_the_beginning = bool(kept.log) and kept.log[0].seq == 1
         base = kept.snapshots[0] if kept.snapshots and not starts_at_the_beginning else None
-        return base, kept.tail(base.upto if base else 0)
+        return base, list(kept.log)
 
     async def replace(self, name: str, snapshot: Snapshot, lineage: int, fence: int) -> bool:
         kept = self._find(name)
@@ -151,7 +163,7 @@ class MemoryStore:
         kept = self._find(name)
         if kept is not None:
             self.quarantined.setdefault(name, []).extend(logged for logged in kept.log if logged.seq in seqs)
-            kept.log = [logged for logged in kept.log if logged.seq not in seqs]
+            kept.refused.update(seqs)
 
     def _find(self, name: str) -> _Kept | None:
         kept = self._documents.get(name)

@@ -175,9 +175,9 @@ class SqliteStore:
                 return None, []
             id = found[0]
             if db.execute("SELECT 1 FROM entries WHERE document = ? AND seq = 1", (id,)).fetchone():
-                return None, _entries(db, id, 0)
+                return None, _entries(db, id, 0, refused=True)
             base = _snapshot(db, id, "1 ORDER BY upto LIMIT 1")
-            return base, _entries(db, id, base.upto if base else 0)
+            return base, _entries(db, id, base.upto if base else 0, refused=True)
 
         return await self._read(read)
 
@@ -439,8 +439,9 @@ def _told() -> Iterator[None]:
         raise InternalError("the document store failed") from failure
 
 
-def _entries(db: sqlite3.Connection, id: int, after: int) -> list[Logged]:
-    sql = "SELECT seq, bytes, author, at FROM entries WHERE document = ? AND seq > ? AND refused IS NULL ORDER BY seq"
+def _entries(db: sqlite3.Connection, id: int, after: int, *, refused: bool = False) -> list[Logged]:
+    which = "" if refused else "AND refused IS NULL"
+    sql = f"SELECT seq, bytes, author, at FROM entries WHERE document = ? AND seq > ? {which} ORDER BY seq"
     return [Logged(seq, Entry(update, author, at)) for seq, update, author, at in db.execute(sql, (id, after))]
 
 
@@ -488,7 +489,7 @@ def _trim(db: sqlite3.Connection, id: int, keep: RawWindow) -> None:
             break
         start = upto
     db.execute("DELETE FROM snapshots WHERE document = ? AND upto < ?", (id, start))
-    db.execute("DELETE FROM entries WHERE document = ? AND seq <= ? AND refused IS NULL", (id, start))
+    db.execute("DELETE FROM entries WHERE document = ? AND seq <= ?", (id, start))
     inside = [upto for upto, _, _ in points if start < upto < points[-1][0]]
     if len(inside) > CUT_POINTS:
         db.executemany("DELETE FROM snapshots WHERE document = ? AND upto = ?", [(id, upto) for upto in inside[::2]])

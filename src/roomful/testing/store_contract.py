@@ -243,6 +243,8 @@ class StoreContract:
         stored = await store.load("notes")
         assert stored is not None
         assert [one.seq for one in stored.tail] == [1, 3]
+        _, raw = await store.raw("notes")
+        assert [one.seq for one in raw] == [1, 2, 3], "it may be good once another one is cut out"
         assert await store.append("notes", [entry("4")], 1) == 4
 
 
