@@ -20,10 +20,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 GUIDE = Path(__file__).parents[3] / "docs" / "http.md"
 
 
-def script() -> str:
-    """The one shell script of the guide."""
-    (code,) = re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    return str(code)
+def example(heading: str, language: str) -> str:
+    """The code block of the guide in the section of that name."""
+    section = GUIDE.read_text().partition(f"## {heading}\n")[2]
+    found = re.search(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 async def test_the_script_of_the_guide_loses_nothing(
@@ -33,7 +35,11 @@ async def test_the_script_of_the_guide_loses_nothing(
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    code = script().replace("127.0.0.1:8000", f"127.0.0.1:{proxy.port}").replace("chat:lobby", channel)
+    code = (
+        example("A shell script that follows a room", "sh")
+        .replace("127.0.0.1:8000", f"127.0.0.1:{proxy.port}")
+        .replace("chat:lobby", channel)
+    )
     code = code.replace("sleep 1", "sleep 0.01")
     books = Books()
     process = await asyncio.create_subprocess_exec(
@@ -74,7 +80,7 @@ async def test_a_stream_by_lines(feed: Feed, component: Callable[[str], str], ch
 
 
 async def test_the_three_lines_of_the_guide(feed: Feed, component: Callable[[str], str], channel: str) -> None:
-    (code,) = re.findall(r"^```js\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    code = example("Three lines of EventSource", "js")
     assert len(code.strip().splitlines()) == 3
     code = code.replace("127.0.0.1:8000", f"127.0.0.1:{feed.server.port}").replace("chat:lobby", channel)
     process = await asyncio.create_subprocess_exec(
