@@ -22,6 +22,7 @@ from roomful.transports.http_errors import STATUS, refused
         (errors.Expired(), 401, 110),
         (errors.TooManyRequests(), 429, 111),
         (errors.UnrecoverablePosition(), 416, 112),
+        (errors.VersionMismatch(), 409, 113),
         (ApplicationError(410, "gone"), 400, 410),
         (ApplicationError(410, "busy", temporary=True), 503, 410),
         (Disconnect(*DISCONNECTS["invalid_token"]), 401, 101),
