@@ -10,7 +10,8 @@ import msgspec
 class DocumentOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The `[documents]` table. Defaults: Yjs protocols, section 14.3.
 
-    store: where documents are kept: "sqlite:///roomful.db" (a relative path lies under `--data`), or "memory://".
+    store: where documents are kept: "sqlite:///roomful.db" (a relative path lies under `--data`), "postgresql://…" or
+    "memory://".
     access: who may open documents without a token or a hook that says so.
     rights: what they may do then: "read", "comment" (reads, and sends stateless messages) or "write".
     lineage: a client that brings another history of a document is refused, and what it holds is kept as a rescue.

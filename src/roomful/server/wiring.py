@@ -36,7 +36,7 @@ from roomful.seams.engine import Engine
 from roomful.seams.store import DocumentStore
 from roomful.seams.transport import Receiver, Request, Transport
 from roomful.server.api_keys import ApiKeys
-from roomful.server.config import Config
+from roomful.server.config import Config, without_password
 from roomful.server.settings import SQLITE, absolute_store, data_directory
 from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
@@ -218,7 +218,13 @@ def _store(options: DocumentOptions) -> DocumentStore:
         return MemoryStore()
     if url.startswith(SQLITE) and url != SQLITE:
         return SqliteStore(Path(url.removeprefix(SQLITE)))
-    raise ConfigError(f'documents.store: there is no store {url!r}; this version has "sqlite:///file.db", "memory://"')
+    if url.startswith(("postgresql://", "postgres://")):
+        # Here, because nobody else needs its library, which is an extra.
+        from roomful.stores.postgres import PostgresStore
+
+        return PostgresStore(url)
+    shown = without_password(url)
+    raise ConfigError(f'documents.store: {shown!r} is none of "sqlite:///file.db", "postgresql://…", "memory://"')
 
 
 def _engine(options: EngineOptions) -> Engine:

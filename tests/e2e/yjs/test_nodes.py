@@ -15,12 +15,15 @@ from tests.e2e.yjs.clients import Bridge
 from tests.engines.nats_server import NatsServer
 from tests.engines.redis_server import RedisServer
 from tests.served import Server, serve
+from tests.stores.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CONFIG = """
 [engine]
 url = "{scheme}://127.0.0.1:{port}"
+[documents]
+store = "{store}"
 """
 
 
@@ -33,25 +36,32 @@ class Nodes:
         self.link = link
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["redis", "nats"])
+@pytest_asyncio.fixture(loop_scope="session", params=["redis-sqlite", "nats-postgres"])
 async def nodes(
     request: pytest.FixtureRequest, tmp_path: Path, component: Callable[[str], str]
 ) -> AsyncIterator[Nodes]:
+    scheme = request.param.partition("-")[0]
     engine: RedisServer | NatsServer
-    if request.param == "redis":
+    postgres: PostgresServer | None = None
+    if scheme == "redis":
         engine = RedisServer(component("redis-server"), tmp_path / "redis")
     else:
         engine = NatsServer(component("nats-server"), tmp_path)
+        postgres = PostgresServer(component("postgres"))
+        postgres.start()
+    store = postgres.url if postgres else "sqlite:///roomful.db"
     await engine.start()
     async with FaultProxy(engine.port) as link:
-        first = await serve(tmp_path, config=CONFIG.format(scheme=request.param, port=engine.port))
-        second = await serve(tmp_path, config=CONFIG.format(scheme=request.param, port=link.port))
+        first = await serve(tmp_path, config=CONFIG.format(scheme=scheme, port=engine.port, store=store))
+        second = await serve(tmp_path, config=CONFIG.format(scheme=scheme, port=link.port, store=store))
         yield Nodes(first, second, link)
         for server in (first, second):
             await server.stop()
             print(f"--- roomful serve\n{server.log}")
             assert "Traceback" not in server.log
     await engine.kill()
+    if postgres:
+        postgres.stop()
 
 
 async def test_clients_of_two_nodes_edit_one_document(nodes: Nodes, yjs: Bridge) -> None:

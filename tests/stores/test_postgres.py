@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import asyncpg
+import pytest
+
+from roomful.model.errors import ConfigError, InternalError
+from roomful.node import eager
+from roomful.seams.store import DocumentStore
+from roomful.stores.postgres import PostgresStore
+from roomful.testing.store_contract import EVERYTHING, DurableStoreContract, entry, leased, snapshot
+from tests.stores.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def server(component: Callable[[str], str]) -> Iterator[PostgresServer]:
+    server = PostgresServer(component("postgres"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def store(server: PostgresServer) -> AsyncIterator[PostgresStore]:
+    """On an empty database."""
+    db = await asyncpg.connect(server.url)
+    await db.execute("DROP SCHEMA IF EXISTS roomful CASCADE")
+    await db.close()
+    store = PostgresStore(server.url)
+    await store.start()
+    yield store
+    await store.stop()
+
+
+class TestPostgresStore(DurableStoreContract):
+    async def reopened(self, store: DocumentStore) -> DocumentStore:
+        await store.stop()
+        await store.start()
+        return store
+
+
+async def test_nodes_that_start_at_once_make_one_database(server: PostgresServer, store: PostgresStore) -> None:
+    db = await asyncpg.connect(server.url)
+    await db.execute("DROP SCHEMA roomful CASCADE")
+    await db.close()
+    others = [PostgresStore(server.url) for _ in range(5)]
+    await asyncio.gather(*(other.start() for other in others))
+    assert len({other.id for other in others}) == 1
+    await asyncio.gather(*(other.stop() for other in others))
+
+
+async def test_many_nodes_append_without_a_gap(server: PostgresServer, store: PostgresStore) -> None:
+    other = PostgresStore(server.url)
+    await other.start()
+    await asyncio.gather(*(each.append("notes", [entry("x")], 1) for each in (store, other) * 50))
+    stored = await store.load("notes")
+    assert stored is not None
+    assert [logged.seq for logged in stored.tail] == list(range(1, 101))
+    await other.stop()
+
+
+async def test_what_was_appended_outlives_a_crash_and_the_pool_comes_back(
+    server: PostgresServer, store: PostgresStore
+) -> None:
+    await store.append("notes", [entry("1")], 1)
+    server.kill()
+    with pytest.raises(InternalError):
+        await store.append("notes", [entry("2")], 1)
+    with pytest.raises(InternalError):
+        await store.load("notes")
+    server.start()
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                stored = await store.load("notes")
+                break
+            except InternalError:
+                await asyncio.sleep(0.05)
+    assert stored is not None
+    assert [logged.entry.update for logged in stored.tail] == [b"1"]
+    assert await store.append("notes", [entry("2")], 1) == 2
+
+
+async def test_a_caller_without_a_task_of_its_own_is_served(store: PostgresStore) -> None:
+    firsts: list[int] = []
+
+    async def append() -> None:
+        firsts.append(await store.append("notes", [entry("1")], 1))
+
+    task = eager.start(append())
+    assert task is not None
+    await task
+    assert firsts == [1]
+
+
+async def test_a_server_that_is_not_there_is_told_at_the_start() -> None:
+    with pytest.raises(ConfigError, match="can't use the database"):
+        await PostgresStore("postgresql://nobody@127.0.0.1:1/nothing").start()
+
+
+async def test_snapshots_inside_the_window_stay_few(server: PostgresServer, store: PostgresStore) -> None:
+    for number in range(1, 40):
+        await store.append("notes", [entry(f"{number}")], 1)
+        await store.compact("notes", snapshot(number), await leased(store, "notes"), EVERYTHING)
+    db = await asyncpg.connect(server.url)
+    assert await db.fetchval("SELECT count(*) FROM roomful.snapshots") <= 12
+    await db.close()
+    assert len((await store.raw("notes"))[1]) == 39
