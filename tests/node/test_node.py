@@ -11,7 +11,7 @@ from roomful.engines.memory import MemoryEngine
 from roomful.model.channel import ChannelOptions
 from roomful.model.client import ClientInfo
 from roomful.model.errors import BadRequest, InternalError, NotAvailable, UnknownChannel
-from roomful.model.order import DisconnectOrder, Order
+from roomful.model.order import DisconnectOrder, Order, Survey
 from roomful.model.publication import Draft, HistoryFilter, Position
 from roomful.node import eager
 from roomful.node.hooks import Hooks
@@ -280,3 +280,31 @@ async def test_stopping_gives_up_in_time_too(node: Node, monkeypatch: pytest.Mon
         await node.stop()
     assert node.engine.stopped  # type: ignore[attr-defined]
     never.set()
+
+
+async def test_29_all_nodes_answer_and_this_one_is_among_them(node: Node) -> None:
+    await node.listen("log:1", JSON_BARE, Subscriber())
+    await node.listen("news", JSON_BARE, Subscriber())
+    in_use = await node.all_channels("log:*")
+    assert (in_use.channels, in_use.missing, in_use.partial) == ({"log:1": 1}, [], False)
+    nodes = await node.all_info()
+    assert [each.uid for each in nodes.nodes] == ["node-1"]
+    assert not nodes.partial
+
+
+async def test_29_a_question_that_this_version_doesnt_know_stays_unanswered(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.on_survey(Survey("1", "node-2", "weather"))
+    assert "asks for 'weather'" in caplog.text
+
+
+async def test_29_an_answer_that_cant_be_sent_is_logged(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise InternalError("the broker is gone")
+
+    monkeypatch.setattr(node.engine.control, "answer", fail)
+    node.on_survey(Survey("1", "node-2", "info"))
+    assert "node-2 was not answered" in caplog.text

@@ -119,3 +119,12 @@ async def test_a_start_that_fails_is_told_to_the_host() -> None:
     told = await outbox.get()
     assert told["type"] == "lifespan.startup.failed"
     assert "recover" in told["message"]
+
+
+async def test_1_a_server_whose_engine_is_deaf_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Roomful(Config())
+    await app.start()
+    assert app.ready
+    monkeypatch.setattr(type(app.live.node.engine), "ready", False)
+    assert not app.ready
+    await app.stop()

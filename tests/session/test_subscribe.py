@@ -664,3 +664,20 @@ async def test_it_is_cut_in_the_middle(world: World) -> None:
         await world.engine.rush()
         await world.settle(30)
         world.assert_empty()
+
+
+async def test_1_after_a_lapse_of_the_engine_only_who_may_have_missed_something_is_told(world: World) -> None:
+    client = await world.client()
+    for channel in ("log:1", "log:2", "news"):
+        await client.subscribe(channel)
+    await world.engine.broker.unsubscribe("log:1")
+    await world.publish("log:1")
+    await world.engine.broker.subscribe("log:1")
+    world.node.on_lapse({"log:1", "log:2", "news", "gone"})
+    async with asyncio.timeout(10.0):
+        pushes: list[Any] = []
+        while len(pushes) < 2:
+            pushes += await client.settle()
+    assert [(push["channel"], push["pub"]["offset"]) for push in pushes if "pub" in push] == [("log:1", 1)]
+    assert [(push["channel"], push["unsubscribe"]["code"]) for push in pushes if "pub" not in push] == [("news", 2500)]
+    assert (world.stats.lapses, world.stats.repaired, world.stats.gaps) == (1, 1, {"deaf": 1})

@@ -386,3 +386,41 @@ def test_once_in_order_or_told(steps: list[str], start: int, max_bytes: int, com
         assert subscription.offset == start + len(got)
     assert len(holder.lost) <= 1
     assert holder.slow == 0
+
+
+@pytest.mark.parametrize(
+    ("offset", "head", "lost"),
+    [
+        (5, Position(EPOCH, 5), []),
+        (6, Position(EPOCH, 5), []),
+        (4, Position(EPOCH, 5), [Gap.TRIMMED]),
+        (5, Position("another", 5), [Gap.TRIMMED]),
+        (0, None, []),
+    ],
+)
+def test_1_what_its_node_has_missed_is_told_to_who_needs_it(
+    offset: int, head: Position | None, lost: list[Gap]
+) -> None:
+    room = Room().begin(offset)
+    room.subscription.miss(head, Gap.TRIMMED)
+    assert room.holder.lost == lost
+
+
+@pytest.mark.parametrize("traits", [UNTRACKED, LATEST])
+def test_1_without_a_log_whoever_listens_may_have_missed_something(traits: Traits) -> None:
+    room = Room(traits).begin()
+    room.subscription.miss(None, Gap.DEAF)
+    room.subscription.miss(None, Gap.DEAF)
+    assert room.holder.lost == [Gap.DEAF]
+
+
+def test_1_who_is_just_subscribing_without_a_log_is_told_afterwards() -> None:
+    room = Room(UNTRACKED)
+    room.subscription.miss(None, Gap.DEAF)
+    assert (room.holder.lost, room.subscription.ending) == ([], (2500, "insufficient state"))
+
+
+def test_1_who_reads_the_log_anyway_finds_out_by_itself() -> None:
+    for room in (Room(), Room().begin(complete=False)):
+        room.subscription.miss(Position(EPOCH, 9), Gap.TRIMMED)
+        assert (room.holder.lost, room.subscription.ending) == ([], None)
