@@ -108,6 +108,8 @@ class Subscriber:
                 message = json.loads(line)
                 if not message:
                     await link.send("{}")
+                elif "error" in message:
+                    return
                 elif message.get("id") == 2:
                     self._begun(message["subscribe"])
                 elif "pub" in message.get("push", {}):

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from roomful.engines.nats_link import Link, NotSent, Reply
 from roomful.model.errors import InternalError
 from roomful.model.publication import Draft
 from roomful.testing.engine_contract import KEEP, NO_HISTORY, running
@@ -45,3 +46,78 @@ async def test_no_server_is_one_sentence() -> None:
     with pytest.raises(InternalError, match=f"can't reach NATS at nats://127.0.0.1:{port}: .*refused"):
         async with running(engine_at(f"nats://ann:secret@127.0.0.1:{port}")):
             pass
+
+
+async def test_nobody_uses_a_connection_before_it_is_prepared(nats: NatsServer) -> None:
+    told: list[str] = []
+    prepares, looked = asyncio.Event(), asyncio.Event()
+
+    async def prepare() -> None:
+        await link.request("$JS.API.INFO")
+        await asyncio.create_task(link.request("$JS.API.INFO"))
+        told.append("prepared")
+        prepares.set()
+        await looked.wait()
+
+    async def use() -> None:
+        await prepares.wait()
+        with pytest.raises(NotSent):
+            link.tell("too early")
+        told.append("refused")
+        looked.set()
+
+    link = Link([nats.url], "test", 1_000_000, prepare, lambda: told.append("down"))
+    user = asyncio.create_task(use())
+    await link.start()
+    await user
+    link.tell("now")
+    await link.confirm()
+    assert told == ["prepared", "refused"]
+    await link.stop()
+    assert told[2:] == ["down"]
+    with pytest.raises(NotSent):
+        link.tell("too late")
+
+
+async def test_what_a_server_does_not_take_is_refused_when_it_is_too_much(nats: NatsServer) -> None:
+    async def prepare() -> None: ...
+
+    link = Link([nats.url], "test", 100_000, prepare, lambda: None)
+    await link.start()
+    for _ in range(9):
+        link.tell("much", b"x" * 10_000)
+    with pytest.raises(NotSent, match="doesn't take"):
+        link.tell("much", b"x" * 10_000)
+    await link.confirm()
+    link.tell("again")
+    await link.confirm()
+    await link.stop()
+
+
+async def test_a_handler_that_fails_costs_one_message(nats: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def prepare() -> None: ...
+
+    heard: list[int] = []
+    link = Link([nats.url], "test", 100_000, prepare, lambda: None)
+    await link.start()
+    link.listen("numbers", lambda reply: heard.append(int(reply.data)))
+    for data in (b"1", b"two", b"3"):
+        link.tell("numbers", data)
+    await link.confirm()
+    await link.stop()
+    assert heard == [1, 3]
+    assert "was not understood" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("block", "status", "value"),
+    [
+        (b"NATS/1.0\r\nName: x: y \r\nOther:z\r\n\r\n", 0, "x: y"),
+        (b"NATS/1.0 404 Message Not Found\r\n\r\n", 404, None),
+        (b"NATS/1.0 503\r\n\r\n", 503, None),
+        (b"", 0, None),
+    ],
+)
+def test_headers(block: bytes, status: int, value: str | None) -> None:
+    reply = Reply(b"", block)
+    assert (reply.status, reply.header("Name")) == (status, value)

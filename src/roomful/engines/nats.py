@@ -35,6 +35,8 @@ logger = logging.getLogger("roomful.engines.nats")
 
 SECOND_NS = 1_000_000_000
 ORDERS_S = 3600
+ORDERS_MAX_BYTES = 32 * 1024 * 1024
+"""Kept for nodes that don't hear at the moment, whichever of the two is reached first."""
 TIDY_S = 1.0
 STOP_S = 2.0
 
@@ -135,6 +137,7 @@ class NatsEngine:
                 "storage": "memory",
                 "subjects": [names.order],
                 "max_age": ORDERS_S * SECOND_NS,
+                "max_bytes": ORDERS_MAX_BYTES,
                 "duplicate_window": 120 * SECOND_NS,
                 "republish": {"src": names.order, "dest": names.ordered},
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from typing import get_args
 
 from roomful.engines.envelope import decode, encode
 from roomful.engines.nats_deadline import within
@@ -12,8 +13,11 @@ from roomful.engines.nats_jetstream import MESSAGE_ID, JetStream, StreamInfo
 from roomful.engines.nats_link import Link, LinkDown, Reply
 from roomful.engines.nats_names import Names
 from roomful.engines.nats_presence import NatsPresence
-from roomful.model.order import Answer, DisconnectOrder, Order, RefreshOrder, SubscribeOrder, Survey, UnsubscribeOrder
+from roomful.model.errors import WireError
+from roomful.model.order import Answer, Order, Survey
 from roomful.seams.engine import Sink
+
+ORDERS = get_args(Order)
 
 logger = logging.getLogger("roomful.engines.nats")
 
@@ -104,10 +108,12 @@ class NatsControl:
 
     def _deliver(self, sequence: int, data: bytes) -> None:
         self._heard = sequence
-        order = decode(data)
-        if self._sink is not None and isinstance(
-            order, SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder
-        ):
+        try:
+            order = decode(data)
+        except WireError as error:
+            logger.warning("an order that this version doesn't understand: %s", error)
+            return
+        if self._sink is not None and isinstance(order, ORDERS):
             self._sink.on_order(order)
 
     def _catch_up_soon(self) -> None:

@@ -17,6 +17,7 @@ import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import nats.errors
@@ -132,6 +133,8 @@ class Link:
         self._lost: asyncio.Event = asyncio.Event()
         self._open = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
+        # True in the task that prepares a connection, and in those that it starts.
+        self._preparing = ContextVar("preparing", default=False)
         self._inbox = f"_INBOX.{secrets.token_hex(8)}"
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[Reply]] = {}
@@ -225,7 +228,9 @@ class Link:
         self._echo = None
         number = b"%d" % next(self._numbers)
         try:
-            self._send(spelled.pub_cmd(f"{self._inbox}.{number.decode()}", "", b""), 0)
+            if self._connection is None:
+                raise NotSent("NATS isn't connected")
+            self._connection.send(spelled.pub_cmd(f"{self._inbox}.{number.decode()}", "", b""))
         except LinkDown as error:
             echo.set_exception(error)
             echo.exception()  # whoever waits gets it; nobody may wait any more
@@ -244,7 +249,7 @@ class Link:
     def _send(self, command: bytes, size: int) -> None:
         if size > self.max_payload:
             raise InternalError(f"NATS takes messages of at most {self.max_payload} bytes, this one has {size}")
-        if self._connection is None:
+        if self._connection is None or not (self.is_open or self._preparing.get()):
             raise NotSent("NATS isn't connected")
         self._connection.send(command)
 
@@ -296,7 +301,9 @@ class Link:
                     break
                 except InternalError as error:
                     log.warning("no connection to NATS: %s", error)
-                    self._cut()
+                except Exception:  # whatever it was, a node that stays deaf for ever is worse
+                    log.exception("a new connection to NATS could not be used; trying again")
+                self._cut()
                 await asyncio.sleep(wait_s * (0.5 + random.random()))
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
 
@@ -348,7 +355,11 @@ class Link:
         connection.send(spelled.sub_cmd(f"{self._inbox}.*", "", 0))
         for number, (subject, _) in self._handlers.items():
             connection.send(spelled.sub_cmd(subject, "", number))
-        await self._on_up()
+        prepares = self._preparing.set(True)
+        try:
+            await self._on_up()
+        finally:
+            self._preparing.reset(prepares)
         self._open.set()
 
     def _cut(self) -> None:

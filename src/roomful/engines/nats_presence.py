@@ -113,6 +113,8 @@ class NatsPresence:
                 await self._bury_the_dead()
             except RoomfulError as error:
                 logger.info("presence is looked after later: %s", error)
+            except Exception:  # without its lease the node would be taken for dead
+                logger.exception("something about presence could not be looked after; going on")
 
     async def end(self) -> None:
         """Takes everything of this node away."""
