@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -112,3 +113,37 @@ async def test_subscribing_and_leaving_in_any_order_ends_as_asked(ear: Ear, serv
     await asyncio.gather(*filter(None, changes))
     assert await server.do("PUBSUB", "CHANNELS") == [b"a"]
     assert ear.lapses == []
+
+
+async def test_1_a_connection_that_confirms_nothing_is_found_out() -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"SETNAME")
+        writer.write(b"+OK\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+    ear = Ear(server.sockets[0].getsockname()[1])
+    await ear.listener.open()
+    ear.listener.adopt({b"a"}, {b"a"})
+    await eventually(lambda: ear.listener.stuck(0.05))
+    ear.listener.drop()
+    assert not ear.listener.stuck(0.0)
+    await eventually(lambda: ear.listener.stuck(0.05))
+    await ear.listener.close()
+    server.close()
+
+
+async def test_1_a_connection_that_ends_right_after_the_greeting_is_none() -> None:
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"SETNAME")
+        writer.write(b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(rude, "127.0.0.1", 0)
+    ear = Ear(server.sockets[0].getsockname()[1])
+    with suppress(InternalError):  # or it ends a turn later, and is lost
+        await ear.listener.open()
+        await eventually(lambda: ear.listener.losses == 1)
+    await ear.listener.close()
+    server.close()

@@ -265,6 +265,8 @@ class Link:
                 wire = await open_wire(address, self._login, self._on_reply, self._on_wire_lost)
                 try:
                     server = await self._greet(wire)
+                    if wire.closed:  # between the last reply and this turn, when nobody would have noticed
+                        raise OSError("the server closed the connection")
                 except BaseException:
                     wire.abort()
                     raise

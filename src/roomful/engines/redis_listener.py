@@ -91,7 +91,7 @@ class Listener:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.heard_at = 0.0
-        """When the last message arrived, by the loop's clock."""
+        """When something arrived last, or a connection was made, by the loop's clock."""
         self.losses = 0
         """How many connections have been lost."""
 
@@ -99,6 +99,10 @@ class Listener:
     def hears(self) -> bool:
         """Whether every name is subscribed, as far as this end can know."""
         return self._wire is not None and not self._unheard
+
+    def stuck(self, seconds: float) -> bool:
+        """Whether names wait for their confirmation on a connection that has brought nothing for so long."""
+        return self._wire is not None and not self.hears and self._loop.time() - self.heard_at > seconds
 
     async def open(self) -> None:
         """Connects once, and keeps it up from then on. Raises InternalError when it can't."""
@@ -237,12 +241,12 @@ class Listener:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     def _on_reply(self, reply: Any) -> None:
+        self.heard_at = self._loop.time()
         if isinstance(reply, ReplyError):
             if not str(reply).startswith("MOVED"):
                 log.warning("Redis refuses a subscription: %s", reply)
             self._refused()
         elif reply[0] == self._message:
-            self.heard_at = self._loop.time()
             self._on_message(reply[1], reply[2])
         elif (wanted := self._confirms.get(reply[0])) is not None and reply[1] is not None:
             self._on_confirmed(reply[1], wanted)
@@ -297,6 +301,8 @@ class Listener:
                 wire = await open_wire(address, self._login, self._on_reply, self._on_wire_lost)
                 try:
                     await wire.converse(self._login.commands())
+                    if wire.closed:  # between the last reply and this turn, when nobody would have noticed
+                        raise OSError("the server closed the connection")
                 except BaseException:
                     wire.abort()
                     raise

@@ -145,8 +145,10 @@ class Site:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PROBE_S)
-            if not self.listener.hears:
-                continue  # and knows it
+            if not self.listener.hears:  # and knows it
+                if self.listener.stuck(DEAF_S):
+                    self.listener.drop()
+                continue
             self._probed += 1
             losses = self.listener.losses
             try:

@@ -77,6 +77,10 @@ class Wire(asyncio.Protocol):
             self._answers.put_nowait(error or ConnectionResetError("the server closed the connection"))
         self._on_lost(self)
 
+    @property
+    def closed(self) -> bool:
+        return self._transport is None
+
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
