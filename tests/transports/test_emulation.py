@@ -88,7 +88,7 @@ def test_commands_that_are_none_end_the_session(stream: Listener, port: int) -> 
 def test_the_limits_of_a_request(client: Client, port: int) -> None:
     assert refused(client, b"*" * 2_001) == (413, 107)
     with asked(port, b"POST /emulation HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n") as other:
-        other.sendall(b"7d1\r\n" + b"*" * 2_001 + b"\r\n")
+        other.sendall(b"7d1\r\n" + b"*" * 2_001 + b"\r\n0\r\n\r\n")  # it is answered when all has been said
         assert other.recv(13) == b"HTTP/1.1 413 "
     assert refused(Client(port), b"{}", {"Content-Encoding": "br"}) == (415, 107)
 
