@@ -23,10 +23,6 @@ class Rights(StrEnum):
     WRITE = "write"
 
     @property
-    def level(self) -> int:
-        return list(Rights).index(self)
-
-    @property
     def may_read(self) -> bool:
         return self is not Rights.NONE
 
