@@ -10,8 +10,9 @@ from roomful.auth.tokens import sign
 from roomful.engines.nats import NatsEngine
 from roomful.engines.options import EngineOptions
 from roomful.engines.redis import RedisEngine
-from roomful.model.channel import RESERVED_NAMESPACES, Right
+from roomful.model.channel import Right
 from roomful.model.errors import InvalidToken, UnknownChannel
+from roomful.model.facet import OPTIONS
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
 from roomful.rooms.tags_filter import FilterLimits
@@ -92,9 +93,8 @@ def test_dev_opens_every_namespace_but_the_facets() -> None:
     assert made.context.insecure
     assert made.transport_options.loopback_origins
     assert made.node.namespaces.of("anything:1") == DEV_OPTIONS == made.node.namespaces.of("news")
-    for name in RESERVED_NAMESPACES:
-        with pytest.raises(UnknownChannel):
-            made.node.namespaces.of(f"{name}:chat:1")
+    for kind, options in OPTIONS.items():
+        assert made.node.namespaces.of(f"{kind}:chat:1") is options
 
 
 def test_dev_leaves_a_configured_namespace_its_shape() -> None:
