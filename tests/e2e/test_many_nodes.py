@@ -18,7 +18,7 @@ from tests.soak.fleet import Fleet, fleet
 @pytest.fixture
 async def small(
     component: Callable[[str], str], tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[Fleet]:
+) -> AsyncIterator[Fleet[RedisServer]]:
     options: tuple[str, ...] = getattr(request, "param", ())
     redis = RedisServer(component("redis-server"), tmp_path / "redis", *options)
     await redis.start()
@@ -29,7 +29,7 @@ async def small(
         await redis.kill()
 
 
-async def test_1_6_whatever_happens_to_broker_and_nodes_the_books_balance(small: Fleet) -> None:
+async def test_1_6_whatever_happens_to_broker_and_nodes_the_books_balance(small: Fleet[RedisServer]) -> None:
     for fault, seconds in (
         (faults.killed_listeners, 2.0),
         (faults.large_messages, 1.0),
@@ -49,7 +49,7 @@ async def test_1_6_whatever_happens_to_broker_and_nodes_the_books_balance(small:
 
 
 @pytest.mark.parametrize("small", [("--appendonly", "yes", "--appendfsync", "always")], indirect=True, ids=["durable"])
-async def test_1_a_durable_broker_that_crashes_is_made_up_for(small: Fleet) -> None:
+async def test_1_a_durable_broker_that_crashes_is_made_up_for(small: Fleet[RedisServer]) -> None:
     for _ in range(2):
         await faults.crash(small, 0.5)
         await small.flows()

@@ -5,37 +5,37 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from tests.engines.redis_server import eventually
-from tests.soak.fleet import Fleet
+from tests.engines.redis_server import RedisServer, eventually
+from tests.soak.fleet import Fleet, SharedT
 
 UNREADY_S = 10.0
 """A deaf node says that it isn't ready within this."""
 
 
-async def killed_listeners(fleet: Fleet, seconds: float, every_s: float = 2.0) -> None:
+async def killed_listeners(fleet: Fleet[RedisServer], seconds: float, every_s: float = 2.0) -> None:
     """`CLIENT KILL TYPE pubsub`, again and again."""
     for _ in range(max(1, round(seconds / every_s))):
-        await fleet.redis.do("CLIENT", "KILL", "TYPE", "pubsub")
+        await fleet.shared.do("CLIENT", "KILL", "TYPE", "pubsub")
         await asyncio.sleep(every_s)
 
 
-async def crash(fleet: Fleet, seconds: float) -> None:
-    """`kill -9` of Redis, which comes back after a while with what its persistence has."""
-    await fleet.redis.kill()
+async def crash(fleet: Fleet[SharedT], seconds: float) -> None:
+    """`kill -9` of the shared server, which comes back after a while with what its persistence has."""
+    await fleet.shared.kill()
     await asyncio.sleep(seconds)
-    await fleet.redis.start()
+    await fleet.shared.start()
 
 
-async def large_messages(fleet: Fleet, seconds: float) -> None:
+async def large_messages(fleet: Fleet[RedisServer], seconds: float) -> None:
     """An output limit of 1 MB for listeners, and 2 MB at once for all of them."""
-    await fleet.redis.do("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1")
+    await fleet.shared.do("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1")
     for _ in range(max(1, round(seconds))):
         for channel in fleet.channels:
-            await fleet.redis.do("PUBLISH", f"roomful:c:{{.{channel}}}", b"x" * 2_000_000)
+            await fleet.shared.do("PUBLISH", f"roomful:c:{{.{channel}}}", b"x" * 2_000_000)
         await asyncio.sleep(1.0)
 
 
-async def mute_link(fleet: Fleet, seconds: float) -> None:
+async def mute_link(fleet: Fleet[RedisServer], seconds: float) -> None:
     """The first node's link to Redis is open but mute: it finds out and says so in time."""
     node = fleet.nodes[0]
     node.proxy.hole()
@@ -44,11 +44,11 @@ async def mute_link(fleet: Fleet, seconds: float) -> None:
     await eventually(node.ready, 30.0)
 
 
-async def _unready(fleet: Fleet) -> bool:
+async def _unready(fleet: Fleet[RedisServer]) -> bool:
     return not await fleet.nodes[0].ready()
 
 
-async def slow_link(fleet: Fleet, seconds: float, delay_s: float = 3.0) -> None:
+async def slow_link(fleet: Fleet[RedisServer], seconds: float, delay_s: float = 3.0) -> None:
     """Everything that the first node tells Redis arrives late."""
     node = fleet.nodes[0]
     node.proxy.up.delay_s = delay_s
@@ -57,7 +57,7 @@ async def slow_link(fleet: Fleet, seconds: float, delay_s: float = 3.0) -> None:
     await eventually(node.ready, 30.0)
 
 
-async def frozen_node(fleet: Fleet, seconds: float) -> None:
+async def frozen_node(fleet: Fleet[RedisServer], seconds: float) -> None:
     """SIGSTOP of a node, and SIGCONT."""
     fleet.nodes[0].signal(signal.SIGSTOP)
     await asyncio.sleep(seconds)
@@ -65,7 +65,7 @@ async def frozen_node(fleet: Fleet, seconds: float) -> None:
     await eventually(fleet.nodes[0].ready, 30.0)
 
 
-async def killed_node(fleet: Fleet, seconds: float) -> None:
+async def killed_node(fleet: Fleet[RedisServer], seconds: float) -> None:
     """`kill -9` of a node: its clients go to the others."""
     fleet.nodes[-1].signal(signal.SIGKILL)
     await asyncio.sleep(seconds)

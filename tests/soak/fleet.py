@@ -1,8 +1,8 @@
-"""Several served nodes on one Redis, followers who read and publishers who write through them, and the books of all.
+"""Several served nodes on one Redis or NATS, followers who read, publishers who write through them, the books of all.
 
-Each node reaches Redis through a proxy of its own, so that one node's link can be broken. Followers do what an SDK
-does: they come back after every end, with their position. Publishers number what they publish; an error makes a number
-unsure.
+Each node reaches that server through a proxy of its own, so that one node's link can be broken. Followers do what an
+SDK does: they come back after every end, with their position. Publishers number what they publish; an error makes a
+number unsure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx
 import msgspec
@@ -23,6 +23,7 @@ from websockets.exceptions import WebSocketException
 
 from roomful.testing.fault_proxy import FaultProxy
 from roomful.testing.ledger import Ledger, Reader
+from tests.engines.nats_server import NatsServer
 from tests.engines.redis_server import RedisServer, eventually
 from tests.served import Server, serve
 
@@ -34,6 +35,8 @@ history_ttl_s = 300
 
 AGAIN_S = 0.2
 """Whoever was refused, or lost the connection, tries again after about this long."""
+
+SharedT = TypeVar("SharedT", RedisServer, NatsServer)
 
 OnReply = Callable[[dict[str, Any]], None]
 
@@ -239,7 +242,7 @@ class Publisher(Client):
 
 
 class Node:
-    """A served process and its link to Redis."""
+    """A served process and its link to the shared server."""
 
     def __init__(self, server: Server, proxy: FaultProxy) -> None:
         self.server = server
@@ -257,11 +260,11 @@ class Node:
             return (await client.get(self.url + "/ready")).status_code == 200
 
 
-class Fleet:
-    """All of it. check(): the books balance once everything is at rest."""
+class Fleet(Generic[SharedT]):
+    """All of it. shared: the server that makes the nodes one. check(): the books balance once everything is at rest."""
 
-    def __init__(self, redis: RedisServer, nodes: list[Node], channels: list[str]) -> None:
-        self.redis = redis
+    def __init__(self, shared: SharedT, nodes: list[Node], channels: list[str]) -> None:
+        self.shared = shared
         self.nodes = nodes
         self.channels = channels
         self.ledger = Ledger()
@@ -320,23 +323,26 @@ class Fleet:
             await asyncio.wait(self._tasks)
 
 
-async def _node(home: Path, config: str, proxy: FaultProxy) -> Node:
+async def _node(home: Path, config: str, proxy: FaultProxy, scheme: str) -> Node:
     home.mkdir()  # noqa: ASYNC240  in a temporary folder
-    return Node(await serve(home, config=config, options=("--engine", f"redis://127.0.0.1:{proxy.port}")), proxy)
+    return Node(await serve(home, config=config, options=("--engine", f"{scheme}://127.0.0.1:{proxy.port}")), proxy)
 
 
 @asynccontextmanager
 async def fleet(
-    directory: Path, redis: RedisServer, *, nodes: int, channels: int, followers: int, per_second: int, history: int
-) -> AsyncIterator[Fleet]:
+    directory: Path, shared: SharedT, *, nodes: int, channels: int, followers: int, per_second: int, history: int
+) -> AsyncIterator[Fleet[SharedT]]:
     """Running, with all followers subscribed and publications flowing."""
     running: list[Node] = []
     proxies: list[FaultProxy] = []
     config = CONFIG.format(history=history)
     try:
-        proxies = [await FaultProxy(redis.port).__aenter__() for _ in range(nodes)]
-        running = await asyncio.gather(*(_node(directory / f"served-{proxy.port}", config, proxy) for proxy in proxies))
-        whole = Fleet(redis, running, [f"room:{number}" for number in range(channels)])
+        proxies = [await FaultProxy(shared.port).__aenter__() for _ in range(nodes)]
+        scheme = shared.url.partition("://")[0]
+        running = await asyncio.gather(
+            *(_node(directory / f"served-{proxy.port}", config, proxy, scheme) for proxy in proxies)
+        )
+        whole = Fleet(shared, running, [f"room:{number}" for number in range(channels)])
         whole.populate(followers, per_second)
         try:
             await whole.all_subscribed()

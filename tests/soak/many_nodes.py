@@ -19,7 +19,7 @@ from tests.engines.redis_server import RedisServer
 from tests.soak import faults
 from tests.soak.fleet import Fleet, fleet
 
-FAULTS: dict[str, Callable[[Fleet, float], Awaitable[None]]] = {
+FAULTS: dict[str, Callable[[Fleet[RedisServer], float], Awaitable[None]]] = {
     "listeners killed every 2 s": faults.killed_listeners,
     "2 MB messages, 1 MB output limit": faults.large_messages,
     "broker crashes": faults.crash,

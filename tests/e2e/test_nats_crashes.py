@@ -1,0 +1,24 @@
+"""Two served nodes on one nats-server that is killed: the books balance. The full size: tests/soak/nats_crashes.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.engines.nats_server import NatsServer
+from tests.soak import faults
+from tests.soak.fleet import fleet
+
+
+async def test_9_a_killed_nats_server_costs_nothing_silently(component: Callable[[str], str], tmp_path: Path) -> None:
+    server = NatsServer(component("nats-server"), tmp_path)
+    await server.start()
+    try:
+        async with fleet(tmp_path, server, nodes=2, channels=2, followers=8, per_second=40, history=1_000) as running:
+            for _ in range(3):
+                await faults.crash(running, 0.2)
+                await running.flows(5)
+            await running.check()
+            assert not any("Traceback" in node.server.log for node in running.nodes)
+    finally:
+        await server.kill()
