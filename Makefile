@@ -17,7 +17,7 @@ help: ## list these commands
 	@echo 'Roomful: real-time rooms for Python. Start with `make run`.'
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-13s  %s\n", $$1, $$2 }'
 
-setup: .venv/roomful.stamp $(STATIC)/index.html ## make .venv with .venv/bin/roomful, and bundle the demo page
+setup: .venv/roomful.stamp $(STATIC)/index.html ## make .venv with .venv/bin/roomful, and bundle the demo pages
 
 run: setup ## serve with everything open, on loopback only: http://127.0.0.1:8000
 	exec .venv/bin/roomful serve --dev
@@ -64,6 +64,7 @@ node_modules/stamp: package-lock.json .npmrc
 
 $(STATIC)/index.html: $(WEB) node_modules/stamp
 	rm -rf $(STATIC)
-	node_modules/.bin/esbuild web/index.html web/style.css web/main.ts --loader:.html=copy --outdir=$(STATIC) \
+	node_modules/.bin/esbuild web/index.html web/style.css web/main.ts web/document.html web/document.css web/document.ts \
+	  --loader:.html=copy --outdir=$(STATIC) \
 	  --bundle --minify --format=esm --target=es2022 --legal-comments=eof --log-level=warning
 	touch $@
