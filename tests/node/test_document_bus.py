@@ -246,13 +246,16 @@ async def test_a_document_that_was_left_is_heard_no_more_and_may_come_back_at_on
 
 
 async def test_a_node_with_another_store_gives_way(cluster: Cluster) -> None:
-    here = await (await cluster.peer()).open()
+    peer = await cluster.peer()
+    here = await peer.open()
     here.show(1)
     stranger = await cluster.peer(MemoryStore())
     with pytest.raises(NotAvailable, match="another document store"):
         await stranger.open()
     with pytest.raises(NotAvailable, match="another document store"):
         await stranger.open("other")
+    assert "another document store" in stranger.documents.trouble
+    assert peer.documents.trouble == ""
     await here.type("we go on")
     assert not here.live.failed
 

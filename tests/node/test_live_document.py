@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from pycrdt import Doc, Text
 
 from roomful.model.document import AwarenessEntry, Stateless, SyncUpdate
 from roomful.node.live_document import Edit, LiveDocument
 from roomful.rooms.awareness import Awareness
-from roomful.rooms.document import Document
+from roomful.rooms.document import Broken, Document
 from roomful.rooms.update_walker import walk
 from roomful.seams.store import Entry
 from roomful.wire import hocuspocus, y_websocket
@@ -79,6 +81,7 @@ async def live(store: SlowStore, log: Log) -> AsyncIterator[LiveDocument]:
         lineage=9,
         mark=b"",
         seq=0,
+        waiting_max_bytes=1_000_000,
         wall_clock=lambda: 5.0,
         on_edits=log.on_edits,
         on_gap=log.on_gap,
@@ -175,6 +178,7 @@ async def test_a_document_begins_with_its_mark(store: SlowStore, log: Log) -> No
         lineage=9,
         mark=BYE,
         seq=0,
+        waiting_max_bytes=1_000_000,
         wall_clock=lambda: 5.0,
         on_edits=log.on_edits,
         on_gap=log.on_gap,
@@ -217,3 +221,19 @@ async def test_who_left_hears_nothing(live: LiveDocument, log: Log) -> None:
     assert len(bob.got) == 2, "the edit, and that ann is gone"
     assert live.users == 1
     assert log.awareness == [AwarenessEntry(1, 1, None)]
+
+
+async def test_what_waits_for_other_edits_is_bounded(live: LiveDocument) -> None:
+    ann = joined(live, Member(hocuspocus.BARE, "notes"))
+    live.waiting_max_bytes = 200
+    doc: Doc[Any] = Doc()
+    text = doc.get("t", type=Text)
+    updates: list[bytes] = []
+    subscription = doc.observe(lambda event: updates.append(event.update))
+    for number in range(3):
+        text += str(number) * 90
+    doc.unobserve(subscription)
+    done: list[bool] = []
+    live.edit(updates[2], None, "ann", ann, done.append)
+    with pytest.raises(Broken, match="more than 200 bytes would wait"):
+        live.edit(updates[1], None, "ann", ann, done.append)

@@ -17,6 +17,7 @@ from roomful import (
     RpcEvent,
 )
 from roomful.model.channel import Right
+from roomful.node.documents import Documents
 from roomful.testing.client import connect
 
 ROOM = ChannelOptions(history_size=10, history_ttl_s=60.0, recover=True, presence=True, join_leave=True)
@@ -127,4 +128,13 @@ async def test_1_a_server_whose_engine_is_deaf_is_not_ready(monkeypatch: pytest.
     assert app.ready
     monkeypatch.setattr(type(app.live.node.engine), "ready", False)
     assert not app.ready
+    await app.stop()
+
+
+async def test_a_server_without_documents_is_not_ready_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Roomful(Config(), dev=True)
+    await app.start()
+    assert app.ready
+    monkeypatch.setattr(Documents, "trouble", "another store")
+    assert (app.ready, app.trouble) == (False, "another store")
     await app.stop()

@@ -18,8 +18,10 @@ import pytest
 
 from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import TokenAuthenticator
+from roomful.model.document import Rights
 from roomful.server import cli, local_engine
 from roomful.server.app import Roomful
+from roomful.session.document_access import claimed_rights
 
 SECRET = "swordfish-swordfish-swordfish-42"
 COMMAND = [str(Path(sys.executable).with_name("roomful"))]
@@ -110,6 +112,10 @@ def test_help_teaches(say: Any, command: list[str]) -> None:
         ("token", "--user", "ann", "--info", "{"),
         ("token", "--user", "ann", "--info", "[" * 10_000),
         ("token", "--user", "ann", "--channel", "a", "--subscribe", "b"),
+        ("token", "--user", "ann", "--channel", "a", "--document", "b=read"),
+        ("token", "--user", "ann", "--document", "notes"),
+        ("token", "--user", "ann", "--document", "notes=all"),
+        ("token", "--user", "ann", "--document", "=read"),
     ],
 )
 def test_a_wrong_use_is_refused_with_status_2(say: Any, arguments: tuple[str, ...]) -> None:
@@ -140,6 +146,13 @@ async def test_a_token_for_connecting(say: Any, secret: TokenOptions) -> None:
     who = await TokenAuthenticator(secret).connection(token)
     assert (who.user, who.info, list(who.subs)) == ("ann", info.encode(), ["news", "chat:1"])
     assert who.claims["exp"] - who.claims["iat"] == 3600
+
+
+async def test_a_token_for_documents(say: Any, secret: TokenOptions) -> None:
+    token = made(say("token", "--user", "ann", "--document", "a=b=write", "--document", "wiki/*=read"))
+    who = await TokenAuthenticator(secret).connection(token)
+    rights = [claimed_rights(who.claims, name) for name in ("a=b", "wiki/home", "other")]
+    assert rights == [Rights.WRITE, Rights.READ, None]
 
 
 async def test_a_token_for_subscribing(say: Any, secret: TokenOptions) -> None:

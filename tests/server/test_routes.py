@@ -31,7 +31,7 @@ async def test_health_and_readiness() -> None:
         assert (await client.get("/ready")).status_code == 200
         await app.drain(0.0)
         ready = await client.get("/ready")
-        assert (ready.status_code, ready.json()) == (503, {"ready": False})
+        assert (ready.status_code, ready.json()) == (503, {"ready": False, "reason": "the server is stopping"})
         assert (await client.get("/health")).status_code == 200
     await app.stop()
 
@@ -46,9 +46,12 @@ async def test_readiness_is_that_of_all_workers(tmp_path: Path) -> None:
     async with client_of(app) as client:
         said = await client.get("/ready")
         assert (said.status_code, said.json()) == (200, {"ready": True, "workers": {"1": "ready", "2": "ready"}})
-        ready[0] = b"false"
+        ready[0] = b"the engine can't be reached"
         said = await client.get("/ready")
-        assert (said.status_code, said.json()["workers"]) == (503, {"1": "ready", "2": "not ready"})
+        assert (said.status_code, said.json()["workers"]) == (
+            503,
+            {"1": "ready", "2": "not ready: the engine can't be reached"},
+        )
         await other.stop()
         said = await client.get("/ready")
         assert (said.status_code, said.json()["workers"]) == (503, {"1": "ready", "2": "missing"})

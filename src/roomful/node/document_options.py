@@ -36,6 +36,9 @@ class DocumentOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     compact_ratio, compact_floor_bytes: a log of more times the snapshot than this is compacted, but for short ones.
     raw_keep_s, raw_keep_max_bytes: how long, and how many bytes of a document, compacted entries are kept to cut an
     author out.
+    rescues_max, rescues_max_bytes: what is kept for one document of clients with another history. Beyond, such a client
+    is refused, and told that nothing was kept.
+    waiting_max_bytes: updates that wait in a document for others that they lean on. Beyond, the sender is refused.
     deleted_s: a deleted document can't be made anew for so long.
     """
 
@@ -70,4 +73,7 @@ class DocumentOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     compact_floor_bytes: int = 65_536
     raw_keep_s: float = 86_400.0
     raw_keep_max_bytes: int = 67_108_864
+    rescues_max: int = 100
+    rescues_max_bytes: int = 67_108_864
+    waiting_max_bytes: int = 1_048_576
     deleted_s: float = 86_400.0

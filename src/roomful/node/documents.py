@@ -88,6 +88,11 @@ class Documents:
         self._loads = asyncio.Semaphore(options.loads_max)
         self._caretakers: dict[str, Caretaker] = {}
 
+    @property
+    def trouble(self) -> str:
+        """Why no document is available on this node; "" while they are."""
+        return "this node has another document store than the others" if self._other_store else ""
+
     async def start(self) -> None:
         await self.store.start()
         if not self.bus.alone:
@@ -119,8 +124,8 @@ class Documents:
         Raises NotAvailable for a deleted document, InternalError where it can't be loaded.
         """
         while True:
-            if self._other_store:
-                raise NotAvailable("this node has another document store than the others")
+            if self.trouble:
+                raise NotAvailable(self.trouble)
             live = self._open.get(name)
             if live is not None:
                 live.hold()
@@ -262,9 +267,11 @@ class Documents:
         """The node's monotonic time."""
         return self._wheel.now()
 
-    async def rescue(self, name: str, update: bytes, author: str) -> int:
-        """Keeps what a client with another history holds; its number."""
-        return await self.store.rescue(name, update, author, self.wall_clock())
+    async def rescue(self, name: str, update: bytes, author: str) -> int | None:
+        """Keeps what a client with another history holds; its number, or None where no more are kept."""
+        most, most_bytes = self.options.rescues_max, self.options.rescues_max_bytes
+        now = self.wall_clock()
+        return await self.store.rescue(name, update, author, now, count_max=most, max_bytes=most_bytes)
 
     def wake(self, caretaker: Caretaker, at: float) -> None:
         """Has it called at that time, or earlier."""
@@ -350,6 +357,7 @@ class Documents:
             lineage=lineage,
             mark=mark,
             seq=stored.head if stored is not None else 0,
+            waiting_max_bytes=options.waiting_max_bytes,
             wall_clock=self.wall_clock,
             on_edits=self._on_edits,
             on_gap=self._on_gap,

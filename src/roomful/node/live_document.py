@@ -17,7 +17,7 @@ from roomful.model.document import AwarenessEntry, AwarenessUpdate, Stateless, S
 from roomful.model.errors import RoomfulError
 from roomful.node import eager
 from roomful.rooms.awareness import Awareness
-from roomful.rooms.document import Document
+from roomful.rooms.document import Broken, Document
 from roomful.rooms.update_walker import Walked, walk
 from roomful.seams.document_dialect import DocumentDialect
 from roomful.seams.store import DocumentStore, Entry
@@ -99,6 +99,7 @@ class LiveDocument:
         "snapshot_bytes",
         "store",
         "users",
+        "waiting_max_bytes",
         "wall_clock",
         "warned",
     )
@@ -113,13 +114,15 @@ class LiveDocument:
         lineage: int,
         mark: bytes,
         seq: int,
+        waiting_max_bytes: int,
         wall_clock: Callable[[], float],
         on_edits: Callable[[LiveDocument, int, list[Edit]], None],
         on_gap: Callable[[LiveDocument], None],
         on_failure: Callable[[LiveDocument], None],
         on_awareness: Callable[[LiveDocument, list[AwarenessEntry], list[AwarenessEntry]], None],
     ) -> None:
-        """mark: what its log is to begin with when there is none yet. on_edits: told of what was stored (number of the
+        """mark: what its log is to begin with when there is none yet. waiting_max_bytes: of edits that lean on others
+        which haven't come. on_edits: told of what was stored (number of the
         last entry, edits). on_gap: the log holds entries that aren't in the room. on_failure: it can't go on.
         on_awareness: what was announced, and the part of it that has changed on this node.
         """
@@ -130,6 +133,7 @@ class LiveDocument:
         self.lineage = lineage
         self.mark = mark
         self.seq = seq
+        self.waiting_max_bytes = waiting_max_bytes
         self.wall_clock = wall_clock
         self.on_edits = on_edits
         self.on_gap = on_gap
@@ -203,7 +207,10 @@ class LiveDocument:
         Broken (call `reload`).
         """
         walked = walked or walk(update)
+        waited = len(self.room.parked)
         fresh = self.room.apply(update, walked)
+        if len(self.room.parked) > max(waited, self.waiting_max_bytes):
+            raise Broken(f"more than {self.waiting_max_bytes} bytes would wait for edits that haven't come")
         contested = self._is_contested(walked, author, answers)
         if fresh is None and not contested:
             self.after_pending(lambda: done(True))

@@ -164,8 +164,14 @@ class DocumentStore(Protocol):
         """Documents by name, those that begin with `prefix` and come after `after`."""
         ...
 
-    async def rescue(self, name: str, update: bytes, author: str, at: float) -> int:
-        """Keeps what a client with another history held; its id."""
+    async def rescue(
+        self, name: str, update: bytes, author: str, at: float, *, count_max: int, max_bytes: int
+    ) -> int | None:
+        """Keeps what a client with another history held; its id.
+
+        What the author has left there before, to the byte, isn't kept twice: its id is that of the first. None: nothing
+        is kept, because the document would have more rescues, or more bytes of them, than that.
+        """
         ...
 
     async def rescues(self, name: str) -> list[Rescue]:

@@ -106,13 +106,23 @@ class Roomful(Calls):
     @property
     def ready(self) -> bool:
         """Whether clients may be sent here."""
-        running = self._started is not None and self._started.done() and not self._draining
-        return running and self.live.node.engine.ready
+        return not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why no clients may be sent here; "" when they may."""
+        if self._started is None or not self._started.done():
+            return "the server is starting"
+        if self._draining:
+            return "the server is stopping"
+        if not self.live.node.engine.ready:
+            return "the engine can't be reached"
+        return self.live.documents.trouble
 
     def join(self, peers: Peers) -> None:
         """Says that it is one of several workers that `roomful serve` runs."""
         self.peers = peers
-        peers.answer("ready", lambda: b"true" if self.ready else b"false")
+        peers.answer("ready", lambda: self.trouble.encode() or b"true")
 
     @property
     def stats(self) -> Stats:

@@ -18,6 +18,7 @@ import msgspec
 import typer
 
 from roomful.auth.tokens import sign
+from roomful.model.document import Rights
 from roomful.model.errors import ConfigError, RoomfulError
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
@@ -147,6 +148,13 @@ def token(
             metavar="CHANNEL", help="A channel to which the server subscribes the connection; may be repeated."
         ),
     ] = None,
+    document: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=RIGHTS",
+            help="A document, or with * many, and none, read, comment or write; may be repeated.",
+        ),
+    ] = None,
     info: Annotated[str | None, typer.Option(metavar="JSON", help="What others see beside the user id.")] = None,
     config: ConfigFile = None,
     data: DataDirectory = None,
@@ -160,6 +168,8 @@ def token(
       roomful token --user ann --channel '$chat:1' --ttl 10m
     With a name for others to see, and a channel from the start:
       roomful token --user ann --info '{"name": "Ann"}' --subscribe news
+    For editing one document, and reading others:
+      roomful token --user ann --document notes=write --document 'wiki/*=read'
     """
     if channel and subscribe:
         raise typer.BadParameter(
@@ -170,6 +180,12 @@ def token(
         claims["channel"] = channel
     if subscribe:
         claims["subs"] = {name: {} for name in subscribe}
+    if document:
+        if channel:
+            raise typer.BadParameter(
+                "goes with a connection, --channel with a single subscription", param_hint="--document"
+            )
+        claims["documents"] = dict(_document(given) for given in document)
     if info is not None:
         claims["info"] = _json(info)
     ttl_s = seconds(ttl)
@@ -177,6 +193,14 @@ def token(
         warnings.simplefilter("ignore")  # `roomful check` tells of a short secret, in better words
         options = settings.load(config, data=data).tokens
         typer.echo(sign(options, claims, user=user, now=time.time(), ttl_s=ttl_s))
+
+
+def _document(given: str) -> tuple[str, str]:
+    name, _, rights = given.rpartition("=")  # a document's name may have a "="
+    if not name or rights not in list(Rights):
+        known = ", ".join(Rights)
+        raise typer.BadParameter(f"{given!r} is no NAME=RIGHTS with rights of {known}", param_hint="--document")
+    return name, rights
 
 
 @app.command()

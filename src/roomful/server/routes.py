@@ -22,10 +22,6 @@ STATIC = files("roomful.server") / "static"
 """The demo's bundle; `make setup` puts it there."""
 
 
-SAID = {b"true": "ready", b"false": "not ready"}
-"""What a worker says of itself, and how `/ready` shows it."""
-
-
 class Reported(Protocol):
     """What the routes need of the application."""
 
@@ -33,7 +29,7 @@ class Reported(Protocol):
     def peers(self) -> Peers | None: ...
 
     @property
-    def ready(self) -> bool: ...
+    def trouble(self) -> str: ...
 
     @property
     def dev(self) -> bool: ...
@@ -49,10 +45,11 @@ def http_app(app: Reported, more: Iterable[BaseRoute]) -> ASGIApp:
 
     async def ready(_request: Request) -> Response:
         if app.peers is None:
-            return JSONResponse({"ready": app.ready}, 200 if app.ready else 503)
+            trouble = app.trouble
+            return JSONResponse({"ready": False, "reason": trouble}, 503) if trouble else JSONResponse({"ready": True})
         said = await app.peers.ask("ready")
         all_are = all(answer == b"true" for answer in said.values())
-        workers = {str(number): SAID.get(answer or b"", "missing") for number, answer in said.items()}
+        workers = {str(number): _worker(answer) for number, answer in said.items()}
         return JSONResponse({"ready": all_are, "workers": workers}, 200 if all_are else 503)
 
     async def websocket_only(_request: Request) -> Response:
@@ -79,6 +76,13 @@ def http_app(app: Reported, more: Iterable[BaseRoute]) -> ASGIApp:
 def error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
     """An error as every HTTP endpoint answers it."""
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+def _worker(answer: bytes | None) -> str:
+    """What a worker said of itself, as `/ready` shows it."""
+    if not answer:
+        return "missing"
+    return "ready" if answer == b"true" else f"not ready: {answer.decode(errors='replace')}"
 
 
 def _demo(app: Reported) -> ASGIApp:

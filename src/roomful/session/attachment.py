@@ -444,10 +444,10 @@ class Attachment:
             if self.rights.may_write:
                 rescue = await self.documents.rescue(self.name, update, self.user)
                 log.warning(
-                    "client %s has another history of document %r, kept as rescue %d",
+                    "client %s has another history of document %r, %s",
                     self.socket.client,
                     self.name,
-                    rescue,
+                    "not kept: it has too many rescues" if rescue is None else f"kept as rescue {rescue}",
                 )
         except RoomfulError as error:
             log.error("what client %s holds of document %r could not be kept: %s", self.socket.client, self.name, error)

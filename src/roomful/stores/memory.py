@@ -151,8 +151,15 @@ class MemoryStore:
         found = [(name, self._documents[name]) for name in names]
         return [_described(name, kept) for name, kept in found if kept.deleted_until is None][:limit]
 
-    async def rescue(self, name: str, update: bytes, author: str, at: float) -> int:
+    async def rescue(
+        self, name: str, update: bytes, author: str, at: float, *, count_max: int, max_bytes: int
+    ) -> int | None:
         rescues = self._rescues.setdefault(name, [])
+        for kept in rescues:
+            if (kept.update, kept.author) == (update, author):
+                return kept.id
+        if len(rescues) >= count_max or sum(len(kept.update) for kept in rescues) + len(update) > max_bytes:
+            return None
         rescues.append(Rescue(len(rescues) + 1, update, author, at))
         return len(rescues)
 

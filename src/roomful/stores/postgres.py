@@ -251,9 +251,20 @@ class PostgresStore:
             await db.execute("UPDATE roomful.documents SET deleted_until = $2 WHERE id = $1", found["id"], until)
             return True
 
-    async def rescue(self, name: str, update: bytes, author: str, at: float) -> int:
-        sql = "INSERT INTO roomful.rescues (name, bytes, author, at) VALUES ($1, $2, $3, $4) RETURNING id"
-        async with self._database() as db:
+    async def rescue(
+        self, name: str, update: bytes, author: str, at: float, *, count_max: int, max_bytes: int
+    ) -> int | None:
+        async with self._database() as db, db.transaction():
+            await self._find(db, name, lock=True)  # who comes meanwhile counts this one, too
+            sql = "SELECT id FROM roomful.rescues WHERE name = $1 AND author = $2 AND bytes = $3"
+            found = await db.fetchval(sql, name, author, update)
+            if found is not None:
+                return int(found)
+            sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM roomful.rescues WHERE name = $1"
+            count, size = await db.fetchrow(sql, name)
+            if count >= count_max or size + len(update) > max_bytes:
+                return None
+            sql = "INSERT INTO roomful.rescues (name, bytes, author, at) VALUES ($1, $2, $3, $4) RETURNING id"
             return int(await db.fetchval(sql, name, update, author, at))
 
     async def quarantine(self, name: str, seqs: Sequence[int], error: str) -> None:

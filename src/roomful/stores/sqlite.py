@@ -281,8 +281,18 @@ class SqliteStore:
 
         return await self._write(write)
 
-    async def rescue(self, name: str, update: bytes, author: str, at: float) -> int:
-        def write(db: sqlite3.Connection) -> int:
+    async def rescue(
+        self, name: str, update: bytes, author: str, at: float, *, count_max: int, max_bytes: int
+    ) -> int | None:
+        def write(db: sqlite3.Connection) -> int | None:
+            sql = "SELECT id FROM rescues WHERE name = ? AND author = ? AND bytes = ?"
+            found = db.execute(sql, (name, author, update)).fetchone()
+            if found is not None:
+                return int(found[0])
+            sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM rescues WHERE name = ?"
+            count, size = db.execute(sql, (name,)).fetchone()
+            if count >= count_max or size + len(update) > max_bytes:
+                return None
             sql = "INSERT INTO rescues (name, bytes, author, at) VALUES (?, ?, ?, ?)"
             return int(db.execute(sql, (name, update, author, at)).lastrowid or 0)
 

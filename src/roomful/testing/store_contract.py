@@ -189,7 +189,7 @@ class StoreContract:
 
     async def test_a_deleted_document_is_gone_and_stays_away(self, store: DocumentStore) -> None:
         await store.append("notes", [entry("1")], 1)
-        await store.rescue("notes", b"old", "ann", 1.0)
+        await store.rescue("notes", b"old", "ann", 1.0, count_max=9, max_bytes=99)
         assert await store.delete("notes", 60.0)
         with pytest.raises(NotAvailable):
             await store.load("notes")
@@ -228,14 +228,24 @@ class StoreContract:
         assert [d.name for d in await store.described("c/", "", 10)] == ["c/1", "c/2"]
 
     async def test_rescues_are_kept_in_order(self, store: DocumentStore) -> None:
-        first = await store.rescue("notes", b"one", "ann", 1.0)
-        second = await store.rescue("notes", b"two", "", 2.0)
-        await store.rescue("other", b"three", "", 3.0)
+        first = await store.rescue("notes", b"one", "ann", 1.0, count_max=9, max_bytes=99)
+        second = await store.rescue("notes", b"two", "", 2.0, count_max=9, max_bytes=99)
+        await store.rescue("other", b"three", "", 3.0, count_max=9, max_bytes=99)
         kept = await store.rescues("notes")
         assert [(r.id, r.update, r.author, r.at) for r in kept] == [
             (first, b"one", "ann", 1.0),
             (second, b"two", "", 2.0),
         ]
+
+    async def test_rescues_are_bounded_for_each_document(self, store: DocumentStore) -> None:
+        first = await store.rescue("notes", b"one", "ann", 1.0, count_max=2, max_bytes=7)
+        assert await store.rescue("notes", b"eight888", "ann", 2.0, count_max=2, max_bytes=7) is None
+        assert await store.rescue("notes", b"five5", "ann", 2.0, count_max=2, max_bytes=7) is None
+        assert await store.rescue("notes", b"four", "ann", 2.0, count_max=2, max_bytes=7) is not None
+        assert await store.rescue("notes", b"", "ann", 3.0, count_max=2, max_bytes=7) is None
+        assert await store.rescue("notes", b"one", "ann", 4.0, count_max=2, max_bytes=7) == first
+        assert await store.rescue("other", b"one", "ann", 4.0, count_max=2, max_bytes=7) is not None
+        assert [one.update for one in await store.rescues("notes")] == [b"one", b"four"]
 
     async def test_what_the_engine_refuses_is_loaded_no_more(self, store: DocumentStore) -> None:
         await store.append("notes", [entry("1"), entry("bad"), entry("3")], 1)
