@@ -11,7 +11,7 @@ WEB := $(wildcard web/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint lock clean
+.PHONY: help setup run test lint bench lock clean
 
 help: ## list these commands
 	@echo 'Roomful: real-time rooms for Python. Start with `make run`.'
@@ -32,6 +32,9 @@ lint: setup .venv/dev.stamp ## ruff, mypy --strict, tsc
 	.venv/bin/mypy --strict
 	node_modules/.bin/tsc --project web
 	node_modules/.bin/tsc --project js/crdt
+
+bench: setup .venv/dev.stamp ## measure beside peers, into benchmarks/RESULTS.md (ARGS=--quick: some minutes)
+	.venv/bin/python benchmarks $(ARGS)
 
 lock: .venv/dev.stamp ## renew the lock files to the newest versions that pyproject.toml and package.json allow
 	scripts/lock

@@ -6,7 +6,9 @@
    latency percentiles from the write to a subscriber's read, in microseconds.
 
    usage: load PORT PID PROTOCOL CLIENTS BURST ROUNDS SIZE [RATE]
-   PROTOCOL: centrifuge (Centrifuge JSON, channel bench:room), or bare (paths /sub and /pub, frames relayed as they are).
+   PROTOCOL: centrifuge (Centrifuge JSON, channel bench:room), socketio (socket.io's events join and publish), or bare
+   (paths /sub and /pub, frames relayed as they are).
+   kb_each: how much the server's resident memory has grown with the subscribers, each.
    RATE: rounds a second; 0: the next one as soon as the last has arrived. */
 
 #define _GNU_SOURCE
@@ -34,7 +36,7 @@ struct connection {
     char head[2048];        /* a frame header or an HTTP answer that isn't complete */
 };
 
-static int epoll_fd, port, protocol_bare;
+static int epoll_fd, port, protocol_bare, protocol_socketio;
 static unsigned long frames, expected;
 static struct timespec sent_at;
 static double *latencies;
@@ -67,6 +69,16 @@ static double cpu_of(int pid) {
     }
     closedir(tasks);
     return total;
+}
+
+static double resident_kb(int pid) {
+    char path[96];
+    long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *file = fopen(path, "r");
+    if (!file || fscanf(file, "%*d %ld", &pages) != 1) die(path);
+    fclose(file);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024.0);
 }
 
 static double own_cpu(void) {
@@ -107,7 +119,9 @@ static void send_text(int fd, const char *payload) {
     free(frame);
 }
 
-static void open_connection(struct connection *c, const char *path) {
+static void take(struct connection *c, const char *data, size_t length, int subscriber);
+
+static void open_connection(struct connection *c, const char *path, int subscriber) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     memset(c, 0, sizeof *c);
@@ -128,8 +142,11 @@ static void open_connection(struct connection *c, const char *path) {
         char *end = strstr(c->head, "\r\n\r\n");
         if (!end) continue;
         if (strncmp(c->head + 9, "101", 3)) { fprintf(stderr, "load: refused: %.60s\n", c->head); exit(1); }
-        c->length -= end + 4 - c->head;
-        memmove(c->head, end + 4, c->length);
+        char rest[sizeof c->head];
+        size_t more = c->length - (end + 4 - c->head);
+        memcpy(rest, end + 4, more);
+        c->length = 0;
+        take(c, rest, more, subscriber); /* frames that came with the answer */
         break;
     }
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
@@ -205,20 +222,33 @@ int main(int argc, char **argv) {
     int pid = atoi(argv[2]), clients = atoi(argv[4]), burst = atoi(argv[5]), rounds = atoi(argv[6]), size = atoi(argv[7]);
     double rate = argc > 8 ? atof(argv[8]) : 0;
     protocol_bare = !strcmp(argv[3], "bare");
+    protocol_socketio = !strcmp(argv[3], "socketio");
     epoll_fd = epoll_create1(0);
     struct connection *all = calloc(clients + 1, sizeof *all);
     if (!all) die("calloc");
     publisher = &all[clients];
 
+    double resident = resident_kb(pid);
     for (int i = 0; i <= clients; i++) {
         int subscriber = i < clients;
-        open_connection(&all[i], !protocol_bare ? "/connection/websocket" : subscriber ? "/sub" : "/pub");
+        open_connection(&all[i], protocol_socketio ? "/socket.io/?EIO=4&transport=websocket"
+                                 : !protocol_bare  ? "/connection/websocket"
+                                 : subscriber      ? "/sub" : "/pub", subscriber);
         if (protocol_bare) continue;
+        if (protocol_socketio) {
+            send_text(all[i].fd, "40");
+            if (!subscriber) continue;
+            expected += 2; /* the session, and the answer to 40 */
+            collect();
+            send_text(all[i].fd, "42[\"join\"]");
+            continue;
+        }
         send_text(all[i].fd, subscriber ? "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"bench:room\"}}"
                                         : "{\"id\":1,\"connect\":{}}");
         if (subscriber) { expected += 2; collect(); }
     }
     usleep(300000);
+    resident = resident_kb(pid) - resident;
     while (epoll_wait(epoll_fd, (struct epoll_event[1]){}, 1, 0) > 0) {
         for (int i = 0; i <= clients; i++) {
             ssize_t got = read(all[i].fd, buffer, sizeof buffer);
@@ -229,7 +259,9 @@ int main(int argc, char **argv) {
     char *payload = malloc(size + 256), *batch = malloc((size_t)burst * (size + 300));
     size_t length = 0;
     for (int k = 0; k < burst; k++) {
-        int n = protocol_bare
+        int n = protocol_socketio
+                    ? snprintf(payload, size + 256, "42[\"publish\",{\"t\":\"%0*d\"}]", size, k)
+                : protocol_bare
                     ? snprintf(payload, size + 256, "{\"push\":{\"channel\":\"bench:room\",\"pub\":{\"data\":{\"t\":\"%0*d\"},\"offset\":%d,\"info\":{\"user\":\"\",\"client\":\"00000000-0000-0000-0000-000000000000\"}}}}", size, k, 1000 + k)
                     : snprintf(payload, size + 256, "{\"id\":%d,\"publish\":{\"channel\":\"bench:room\",\"data\":{\"t\":\"%0*d\"}}}", 10 + k, size, k);
         length += text_frame(batch + length, payload, n);
@@ -259,8 +291,9 @@ int main(int argc, char **argv) {
     server = cpu_of(pid) - server;
     own = own_cpu() - own;
     qsort(latencies, latency_count, sizeof *latencies, ascending);
-    printf("{\"deliveries\": %.0f, \"server_us\": %.3f, \"load_us\": %.3f, \"per_s\": %.0f, \"p50_us\": %.0f, \"p99_us\": %.0f}\n",
+    printf("{\"deliveries\": %.0f, \"server_us\": %.3f, \"load_us\": %.3f, \"per_s\": %.0f, \"p50_us\": %.0f, \"p99_us\": %.0f, \"kb_each\": %.1f}\n",
            deliveries, server / deliveries, own / deliveries, deliveries * 1e6 / elapsed,
-           latencies[latency_count / 2], latencies[latency_count * 99 / 100]);
+           latencies[latency_count / 2], latencies[latency_count * 99 / 100],
+           resident / clients);
     return 0;
 }
