@@ -25,8 +25,9 @@ EXPLAINED = f"""\
 One room; a publication of {SIZE} B goes to every member. server µs: CPU, user and system, of the server a delivery;
 median (smallest–largest). load µs: the load generator's own. Latency: from the publisher's write to a member's read. KB
 a member: what the server's resident memory grew by while they connected; it says little below thousands of members,
-because a server may fill what its start left free. Roomful is the real server: Centrifuge JSON, rights, limits, metrics,
-presence, a history of 100 (members don't ask for recovery). bare picows, node ws and Starlette only relay frames."""
+because a server may fill what its start left free. Roomful is the real server: Centrifuge JSON, rights, limits,
+metrics, presence, a history of 100 (members don't ask for recovery). bare picows, node ws and Starlette only relay
+frames."""
 
 
 def machine() -> str:
