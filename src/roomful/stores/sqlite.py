@@ -361,10 +361,22 @@ class SqliteStore:
         self._writer = threading.Thread(target=self._run, args=(db,), name="roomful-sqlite-write", daemon=True)
         self._writer.start()
 
+    def _use_wal(self, db: sqlite3.Connection) -> None:
+        """SQLite doesn't wait its busy timeout for this one, where two processes open a new file at once."""
+        give_up = time.monotonic() + BUSY_S
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as busy:
+                if busy.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    raise
+            time.sleep(0.01)
+
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         self._connections.append(db)
-        db.execute("PRAGMA journal_mode = WAL")
+        self._use_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         if not self._id:
             db.execute("BEGIN IMMEDIATE")
