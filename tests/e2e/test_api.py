@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from roomful.server.api_methods import METHODS
 from tests.e2e.sdks.python_sdk import PythonSdk
 from tests.e2e.sdks.rooms import SECRET, new_name, token, url_of
 from tests.served import Server, serve
@@ -43,7 +44,6 @@ subscribe = "user"
 
 APP = """
 from roomful import Roomful, RpcReply, ServerRpcEvent
-from roomful.server.api_methods import METHODS
 
 app = Roomful()
 
