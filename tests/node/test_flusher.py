@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 
 from roomful.node.flusher import Flusher
 
@@ -71,3 +72,17 @@ async def test_it_holds_nobody_afterwards() -> None:
     flusher.mark(box)
     await asyncio.sleep(0)
     assert box.flushed == 1
+
+
+async def test_the_first_publication_of_a_turn_is_timed_if_anybody_gets_it() -> None:
+    flusher = Flusher()
+    flusher.carries(perf_counter())
+    await asyncio.sleep(0)
+    assert len(flusher.deliveries) == 0
+    begun = perf_counter()
+    flusher.mark(Box())
+    flusher.carries(begun - 100.0)
+    flusher.carries(begun)
+    await asyncio.sleep(0)
+    assert len(flusher.deliveries) == 1
+    assert flusher.deliveries.total_s >= 100.0

@@ -206,7 +206,7 @@ async def test_a_refusal_comes_through_as_it_is(hooks: Hooks, stats: Stats, erro
     with pytest.raises(type(error)) as raised:
         await hooks.call(PUBLISH, "chat:1")
     assert raised.value is error
-    assert stats.hook_errors == 0
+    assert not stats.hook_errors
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ async def test_every_other_exception_is_ours(
     with pytest.raises(InternalError) as raised:
         await hooks.call(PUBLISH, "chat:1")
     assert str(raised.value) == "internal server error"
-    assert stats.hook_errors == 1
+    assert sum(stats.hook_errors.values()) == 1
     assert caplog.records[-1].levelno == logging.ERROR
     assert "PublishEvent" in caplog.text
 
@@ -279,7 +279,7 @@ async def test_a_reply_of_another_type_is_an_error_of_ours(
     hooks.add(type(event), None, lambda _event: reply)
     with pytest.raises(InternalError):
         await hooks.call(event)
-    assert stats.hook_errors == 1
+    assert sum(stats.hook_errors.values()) == 1
     assert "it may answer" in caplog.text
 
 
@@ -300,7 +300,7 @@ async def test_an_async_hook_that_takes_too_long_is_cancelled(stats: Stats) -> N
         await hooks.call(PUBLISH, "chat:1")
     async with asyncio.timeout(5):
         await cancelled.wait()
-    assert stats.hook_errors == 1
+    assert sum(stats.hook_errors.values()) == 1
 
 
 async def test_a_plain_hook_that_takes_too_long_holds_up_nobody_else(stats: Stats) -> None:

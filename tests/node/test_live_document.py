@@ -8,6 +8,7 @@ import pytest
 from pycrdt import Doc, Text
 
 from roomful.model.document import AwarenessEntry, Stateless, SyncUpdate
+from roomful.node.histogram import Histogram
 from roomful.node.live_document import Edit, LiveDocument
 from roomful.rooms.awareness import Awareness
 from roomful.rooms.document import Broken, Document
@@ -83,6 +84,7 @@ async def live(store: SlowStore, log: Log) -> AsyncIterator[LiveDocument]:
         seq=0,
         waiting_max_bytes=1_000_000,
         wall_clock=lambda: 5.0,
+        saves=Histogram(),
         on_edits=log.on_edits,
         on_gap=log.on_gap,
         on_failure=log.on_failure,
@@ -180,6 +182,7 @@ async def test_a_document_begins_with_its_mark(store: SlowStore, log: Log) -> No
         seq=0,
         waiting_max_bytes=1_000_000,
         wall_clock=lambda: 5.0,
+        saves=Histogram(),
         on_edits=log.on_edits,
         on_gap=log.on_gap,
         on_failure=log.on_failure,

@@ -38,6 +38,7 @@ def test_everything_that_matters_is_said() -> None:
         "Tokens       hmac_secret (HS256, HS384, HS512)",
         "No token     may connect, anonymously",
         "API          1 key",
+        "Metrics      with a key",
         "Engine       memory://",
         "Documents    opened by whom a token or a hook lets; kept in sqlite:///roomful.db",
         "",

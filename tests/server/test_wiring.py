@@ -14,8 +14,10 @@ from roomful.model.channel import Right
 from roomful.model.errors import InvalidToken, UnknownChannel
 from roomful.model.facet import OPTIONS
 from roomful.node.hooks import Hooks
+from roomful.node.measured import MeasuredEngine
 from roomful.node.stats import Stats
 from roomful.rooms.tags_filter import FilterLimits
+from roomful.seams.engine import Engine
 from roomful.server.config import ServerOptions
 from roomful.server.wiring import DEV_OPTIONS, HOCUSPOCUS_PATH, ROOMS_PATH, Y_WEBSOCKET_PATH, Live, wire
 from roomful.session.options import ConnectionOptions, LimitOptions
@@ -28,6 +30,12 @@ def live(config: Config, *, dev: bool = False) -> Live:
     return wire(config, dev=dev, hooks=Hooks(stats), stats=stats)
 
 
+def engine_of(url: str) -> Engine:
+    engine = live(Config(engine=EngineOptions(url=url))).node.engine
+    assert isinstance(engine, MeasuredEngine)
+    return engine.inner
+
+
 def test_an_engine_that_isnt_there_is_named() -> None:
     with pytest.raises(ConfigError, match="no engine 'rabbit'"):
         live(Config(engine=EngineOptions(url="rabbit://x")))
@@ -37,12 +45,12 @@ def test_an_engine_that_isnt_there_is_named() -> None:
     "url", ["redis://127.0.0.1:7", "rediss://a", "redis+unix:///run/redis.sock", "redis+sentinel://a,b/main"]
 )
 def test_redis_is_picked_by_its_url(url: str) -> None:
-    assert isinstance(live(Config(engine=EngineOptions(url=url))).node.engine, RedisEngine)
+    assert isinstance(engine_of(url), RedisEngine)
 
 
 @pytest.mark.parametrize("url", ["nats://127.0.0.1:4222", "tls://ann:secret@a,b"])
 def test_nats_is_picked_by_its_url(url: str) -> None:
-    assert isinstance(live(Config(engine=EngineOptions(url=url))).node.engine, NatsEngine)
+    assert isinstance(engine_of(url), NatsEngine)
 
 
 def test_an_engine_without_its_library_is_a_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,16 @@ class Member(Protocol):
     secret: str
     """The session id of HTTP transports, "" on WebSocket."""
 
+    @property
+    def kind(self) -> str:
+        """Of its transport."""
+        ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits for its client to read."""
+        ...
+
     def obey(self, order: ConnectionOrder) -> None:
         """Does what the order says. Never raises."""
         ...

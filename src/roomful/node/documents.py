@@ -22,6 +22,7 @@ from roomful.node import eager
 from roomful.node.document_bus import DocumentBus
 from roomful.node.document_hooks import DocumentHooks
 from roomful.node.document_options import DocumentOptions
+from roomful.node.histogram import Histogram
 from roomful.node.hooks import Hooks
 from roomful.node.live_document import Edit, LiveDocument
 from roomful.node.wheel import Wheel
@@ -81,6 +82,8 @@ class Documents:
         self.wall_clock = wall_clock
         self.bus = bus
         self.node = bus.node
+        self.saves = Histogram()
+        """How long edits take until they are durable."""
         self._checking: asyncio.Task[None] | None = None
         self._other_store = ""
         self._open: dict[str, LiveDocument] = {}
@@ -359,6 +362,7 @@ class Documents:
             seq=stored.head if stored is not None else 0,
             waiting_max_bytes=options.waiting_max_bytes,
             wall_clock=self.wall_clock,
+            saves=self.saves,
             on_edits=self._on_edits,
             on_gap=self._on_gap,
             on_failure=self.forget,

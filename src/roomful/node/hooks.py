@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from roomful.model.disconnects import Disconnect
@@ -150,8 +151,10 @@ class Hooks:
         found = self.find(type(event), name)
         if found is None:
             return None
+        begun = perf_counter()
         running = self._start(found, event)
         done, _ = await asyncio.wait((running,), timeout=self.deadline_s)
+        self._stats.count_hook(type(event).__name__, perf_counter() - begun)
         if not done:
             running.cancel()
             raise self._failure(event, found.hook, f"took longer than {self.deadline_s:g} s")
@@ -177,7 +180,7 @@ class Hooks:
             log.warning("%s can't be refused, but its hook raised %r", type(event).__name__, refusal)
 
     def _failure(self, event: object, hook: Hook, what: str, error: BaseException | None = None) -> InternalError:
-        self._stats.hook_errors += 1
+        self._stats.count_hook_error(type(event).__name__)
         log.error("hook %s for %s %s", _name(hook), type(event).__name__, what, exc_info=error)
         return InternalError()
 

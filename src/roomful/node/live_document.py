@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import Protocol
 
 from roomful.model.document import AwarenessEntry, AwarenessUpdate, Stateless, SyncUpdate, ToClient
 from roomful.model.errors import RoomfulError
 from roomful.node import eager
+from roomful.node.histogram import Histogram
 from roomful.rooms.awareness import Awareness
 from roomful.rooms.document import Broken, Document
 from roomful.rooms.update_walker import Walked, walk
@@ -95,6 +97,7 @@ class LiveDocument:
         "on_gap",
         "ready",
         "room",
+        "saves",
         "seq",
         "snapshot_bytes",
         "store",
@@ -116,15 +119,16 @@ class LiveDocument:
         seq: int,
         waiting_max_bytes: int,
         wall_clock: Callable[[], float],
+        saves: Histogram,
         on_edits: Callable[[LiveDocument, int, list[Edit]], None],
         on_gap: Callable[[LiveDocument], None],
         on_failure: Callable[[LiveDocument], None],
         on_awareness: Callable[[LiveDocument, list[AwarenessEntry], list[AwarenessEntry]], None],
     ) -> None:
-        """mark: what its log is to begin with when there is none yet. waiting_max_bytes: of edits that lean on others
-        which haven't come. on_edits: told of what was stored (number of the
-        last entry, edits). on_gap: the log holds entries that aren't in the room. on_failure: it can't go on.
-        on_awareness: what was announced, and the part of it that has changed on this node.
+        """mark: what its log is to begin with when there is none yet. saves: how long appending takes.
+        waiting_max_bytes: of edits that lean on others which haven't come. on_edits: told of what was stored
+        (number of the last entry, edits). on_gap: the log holds entries that aren't in the room. on_failure:
+        it can't go on. on_awareness: what was announced, and the part of it that has changed on this node.
         """
         self.name = name
         self.room = room
@@ -135,6 +139,7 @@ class LiveDocument:
         self.seq = seq
         self.waiting_max_bytes = waiting_max_bytes
         self.wall_clock = wall_clock
+        self.saves = saves
         self.on_edits = on_edits
         self.on_gap = on_gap
         self.on_awareness = on_awareness
@@ -379,7 +384,9 @@ class LiveDocument:
             return 0
         if self.mark:
             entries.insert(0, Entry(self.mark, "", entries[0].at))
+        begun = perf_counter()
         first = await self.store.append(self.name, entries, self.lineage)
+        self.saves.observe(perf_counter() - begun)
         self.mark = b""
         self.log_entries += len(entries)
         self.log_bytes += sum(len(entry.update) for entry in entries)

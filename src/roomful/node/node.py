@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
+from time import perf_counter
 from typing import NamedTuple
 
 import msgspec
@@ -327,7 +328,9 @@ class Node:
         if self.facets.hear(channel, publication):
             return
         if not publication.offset or self._watch.admit(channel, publication.offset, epoch):
+            heard_at = perf_counter()
             self.hub.broadcast(channel, publication, epoch)
+            self.flusher.carries(heard_at)
 
     def on_lapse(self, channels: Collection[str]) -> None:
         self._watch.on_lapse([channel for channel in channels if channel not in self._taps])

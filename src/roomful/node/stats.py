@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from roomful.node.histogram import Histogram
+
 
 class Stats:
     """What one node has counted since it started; only ever grows.
@@ -11,25 +13,36 @@ class Stats:
     took more than a page.
     lapses: how often the engine's listener was lost and back. repaired: publications that this node had missed and then
     read from the log.
-    replaced: frames of `latest` channels that a newer one took the place of.
+    replaced: frames of `latest` channels that a newer one took the place of. unsent: frames that waited for a client
+    whose connection ended.
+    errors: commands answered with an error, by code. limited: what was refused because it was too much, by limit.
+    hooks, hook_errors: calls of hooks and their failures (not refusals), by event. engine, engine_errors: calls of the
+    engine, by operation.
     """
 
     __slots__ = (
+        "bytes_in",
         "bytes_out",
         "caught_up",
         "commands",
         "connections",
         "disconnects",
+        "engine",
+        "engine_errors",
+        "errors",
         "fell_behind",
         "gaps",
         "hook_errors",
+        "hooks",
         "lapses",
+        "limited",
         "messages_in",
         "not_recovered",
         "publications",
         "recovered",
         "repaired",
         "replaced",
+        "unsent",
         "writes",
     )
 
@@ -39,6 +52,7 @@ class Stats:
         self.commands = 0
         self.publications = 0
         self.writes = 0
+        self.bytes_in = 0
         self.bytes_out = 0
         self.recovered = 0
         self.not_recovered = 0
@@ -46,9 +60,15 @@ class Stats:
         self.fell_behind = 0
         self.caught_up = 0
         self.replaced = 0
+        self.unsent = 0
         self.lapses = 0
         self.repaired = 0
-        self.hook_errors = 0
+        self.errors: dict[int, int] = {}
+        self.limited: dict[str, int] = {}
+        self.hooks: dict[str, Histogram] = {}
+        self.hook_errors: dict[str, int] = {}
+        self.engine: dict[str, Histogram] = {}
+        self.engine_errors: dict[str, int] = {}
         self.disconnects: dict[int, int] = {}
 
     def count_disconnect(self, code: int) -> None:
@@ -56,3 +76,29 @@ class Stats:
 
     def count_gap(self, reason: str) -> None:
         self.gaps[reason] = self.gaps.get(reason, 0) + 1
+
+    def count_error(self, code: int) -> None:
+        self.errors[code] = self.errors.get(code, 0) + 1
+
+    def count_limited(self, limit: str) -> None:
+        """limit: the name of an option, never anything that a client sends."""
+        self.limited[limit] = self.limited.get(limit, 0) + 1
+
+    def count_hook(self, event: str, seconds: float) -> None:
+        _of(self.hooks, event).observe(seconds)
+
+    def count_hook_error(self, event: str) -> None:
+        self.hook_errors[event] = self.hook_errors.get(event, 0) + 1
+
+    def count_engine(self, operation: str, seconds: float) -> None:
+        _of(self.engine, operation).observe(seconds)
+
+    def count_engine_error(self, operation: str) -> None:
+        self.engine_errors[operation] = self.engine_errors.get(operation, 0) + 1
+
+
+def _of(known: dict[str, Histogram], name: str) -> Histogram:
+    histogram = known.get(name)
+    if histogram is None:
+        histogram = known[name] = Histogram()
+    return histogram

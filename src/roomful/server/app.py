@@ -14,7 +14,7 @@ from roomful.model.errors import ConfigError
 from roomful.node import eager
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
-from roomful.server import api, routes
+from roomful.server import api, metrics, routes
 from roomful.server.calls import Calls
 from roomful.server.config import Config
 from roomful.server.config_check import check
@@ -63,7 +63,7 @@ class Roomful(Calls):
         self.peers: Peers | None = None
         """The other workers, when there are any."""
         self._forget_signals: Callable[[], None] = lambda: None
-        self._http: ASGIApp = routes.http_app(self, api.routes(self))
+        self._http: ASGIApp = routes.http_app(self, [*api.routes(self), *metrics.routes(self)])
 
     # Before it starts
 
@@ -122,6 +122,7 @@ class Roomful(Calls):
     def join(self, peers: Peers) -> None:
         """Says that it is one of several workers that `roomful serve` runs."""
         self.peers = peers
+        metrics.answers(peers, lambda: self.live)
         peers.answer("ready", lambda: self.trouble.encode() or b"true")
 
     @property
@@ -167,6 +168,7 @@ class Roomful(Calls):
         try:
             await self.live.node.start()
             await self.live.documents.start()
+            self.live.lag.start()
         except BaseException:
             self._started = None
             raise
@@ -189,6 +191,7 @@ class Roomful(Calls):
             return
         self._forget_signals()
         self._draining = True
+        self.live.lag.stop()
         await self.live.node.stop()
         await self.live.documents.stop()
         if self.live.webhooks is not None:

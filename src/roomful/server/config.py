@@ -66,6 +66,24 @@ class ApiOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return f"ApiOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
+class MetricsOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `[metrics]` table: who may read `/metrics`.
+
+    keys: whoever sends one of these, as `Authorization: apikey …` or `X-API-Key`; keys of the API open it, too. Without
+    any it is closed.
+    open: everybody may read them; for servers that only machines of yours can reach.
+    """
+
+    keys: tuple[str, ...] = ()
+    open: bool = False
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("keys", tuple("***" for _ in self.keys)), ("open", self.open)]
+
+    def __repr__(self) -> str:
+        return f"MetricsOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of a server: `Config(namespaces={"chat": ChannelOptions(presence=True)})`.
 
@@ -76,6 +94,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     connection: ConnectionOptions = ConnectionOptions()
     tokens: TokenOptions = TokenOptions()
     api: ApiOptions = ApiOptions()
+    metrics: MetricsOptions = MetricsOptions()
     engine: EngineOptions = EngineOptions()
     documents: DocumentOptions = DocumentOptions()
     limits: LimitOptions = LimitOptions()

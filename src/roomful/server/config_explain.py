@@ -38,8 +38,15 @@ def _server(config: Config) -> Iterator[str]:
     yield f"Tokens       {', '.join(_keys(config.tokens)) or 'no key, so none is accepted'}"
     yield f"No token     {'may connect, anonymously' if config.tokens.anonymous else 'may connect if a hook says so'}"
     yield f"API          {_api(config.api)}"
+    yield f"Metrics      {_metrics(config)}"
     yield f"Engine       {without_password(config.engine.url)}"
     yield f"Documents    {_documents(config.documents)}"
+
+
+def _metrics(config: Config) -> str:
+    if config.metrics.open:
+        return "open to everybody"
+    return "with a key" if config.metrics.keys or config.api.keys or config.api.key_files else "closed, no key is set"
 
 
 def _documents(options: DocumentOptions) -> str:

@@ -103,7 +103,7 @@ class Webhook:
             answer = await self._service.ask(self.name, body, headers, self.question.deciding)
             return read_answer(self.question, answer)
         except (Failed, BadAnswer) as failure:
-            self._stats.hook_errors += 1
+            self._stats.count_hook_error(type(event).__name__)
             log.warning("webhook %s, asked about a %s: %s", self._service.name, self.name, failure)
             raise InternalError from None
 

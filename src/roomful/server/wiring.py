@@ -27,6 +27,8 @@ from roomful.node.document_bus import DocumentBus
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
+from roomful.node.lag import LagMonitor
+from roomful.node.measured import MeasuredEngine
 from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
 from roomful.node.stats import Stats
@@ -91,6 +93,8 @@ class Live:
     documents: Documents
     context: Context
     api_keys: ApiKeys
+    metrics_keys: ApiKeys
+    lag: LagMonitor
     websocket_routes: tuple[WebSocketRoute, ...]
     transport_options: TransportOptions
     streams: Streams
@@ -114,7 +118,7 @@ def wire(
         id=str(uuid.uuid4()),
         name=f"{socket.gethostname()}_{os.getpid()}",
         version=f"Roomful {version('roomful')}",
-        engine=_engine(config.engine),
+        engine=MeasuredEngine(_engine(config.engine), stats),
         namespaces=_namespaces(config, dev),
         hooks=hooks,
         stats=stats,
@@ -175,6 +179,8 @@ def wire(
         documents=documents,
         context=context,
         api_keys=ApiKeys(config.api),
+        metrics_keys=ApiKeys(msgspec.structs.replace(config.api, keys=(*config.metrics.keys, *config.api.keys))),
+        lag=LagMonitor(),
         websocket_routes=(rooms, uni_websocket(context), *_document_routes(document_context), *more_routes),
         transport_options=transport_options,
         streams=streams,

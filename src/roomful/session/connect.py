@@ -48,6 +48,7 @@ async def connect(session: Session, command: c.Connect) -> None:
     credentials, data = await admit(session, command)
     grants = await _server_side_grants(session, command, credentials)
     if len(grants) > session.context.limits.channels_max:
+        session.context.node.stats.count_limited("channels_max")
         raise disconnect("channel_limit")
     entries = await enter_all(session, command.subs, grants, server_side=True)
     session.context.node.directory.add(session)
@@ -88,6 +89,7 @@ async def admit_to(session: Session, token: str, channels: Collection[str]) -> d
     """
     most = min(CHANNELS_MAX, session.context.limits.channels_max)
     if len(channels) > most:
+        session.context.node.stats.count_limited("channels_max")
         raise LimitExceeded(f"one request may name {most} channels")
     credentials, _ = await admit(session, c.Connect(token=token))
     grants = {}
@@ -202,6 +204,7 @@ def _take_on(session: Session, credentials: Credentials, known: Credentials | No
 def _check_user_limit(session: Session) -> None:
     node, most = session.context.node, session.context.limits.connections_per_user_max
     if session.user and most and len(node.directory.of_user(session.user)) >= most:
+        node.stats.count_limited("connections_per_user_max")
         raise disconnect("connection_limit")
 
 

@@ -123,7 +123,9 @@ class DocumentSession:
     def on_message(self, data: bytes, binary: bool) -> None:
         if self._closed:
             return
-        self.context.node.stats.messages_in += 1
+        stats = self.context.node.stats
+        stats.messages_in += 1
+        stats.bytes_in += len(data)
         self._heard = self.context.node.wheel.now()
         if not binary:
             self.end(1003, "only binary messages are understood")
@@ -160,6 +162,14 @@ class DocumentSession:
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def kind(self) -> str:
+        return self._transport.kind
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._outbox.queued_bytes
 
     def event(self, document: str, provider: str) -> DocumentOpenEvent:
         request = self.request

@@ -24,6 +24,7 @@ async def subscribe(session: Session, order: SubscribeOrder) -> None:
     if channel in session.subscriptions:
         return
     if len(session.subscriptions) >= limits.channels_max:
+        session.context.node.stats.count_limited("channels_max")
         raise disconnect("channel_limit")
     since = order.recover_since
     wanted = c.Subscribe(channel=channel)

@@ -65,6 +65,11 @@ class Outbox:
         """Whether a catch-up may fill it: the client reads, and less than a quarter is taken."""
         return self.bytes * 4 < self.max_bytes and not self._transport.paused
 
+    @property
+    def queued_bytes(self) -> int:
+        """All that waits."""
+        return self.bytes + self._latest_bytes
+
     def put(self, frame: bytes) -> bool:
         """Queues a frame for the end of this turn. False: it doesn't fit, and nothing has happened."""
         size = self.bytes + len(frame)
@@ -144,9 +149,10 @@ class Outbox:
 
     def clear(self) -> None:
         """Forgets everything; for a connection that is gone."""
+        self._stats.unsent += len(self._frames or ()) + len(self._latest or ())
         self._frames = None
         self._latest = None
-        self.bytes = 0
+        self.bytes = self._latest_bytes = 0
         self.on_room = None
 
     def _write(self, frames: list[bytes]) -> None:

@@ -210,7 +210,9 @@ class Session:
     def on_message(self, data: bytes, binary: bool) -> None:
         if self.state is State.CLOSED:
             return
-        self.context.node.stats.messages_in += 1
+        stats = self.context.node.stats
+        stats.messages_in += 1
+        stats.bytes_in += len(data)
         try:
             commands = self.dialect.decode(data)
         except WireError as error:
@@ -246,6 +248,14 @@ class Session:
     @property
     def pings_natively(self) -> bool:
         return self._native_pings
+
+    @property
+    def kind(self) -> str:
+        return self.transport.kind
+
+    @property
+    def queued_bytes(self) -> int:
+        return self.outbox.queued_bytes
 
     @property
     def via(self) -> Via:
@@ -511,6 +521,7 @@ class Session:
             self._refuse(command, InternalError())
 
     def _refuse(self, command: c.Command, error: RoomfulError) -> None:
+        self.context.node.stats.count_error(error.code)
         if self.dialect.unidirectional:
             self.end(*DISCONNECTS[UNANSWERED.get(error.code, "internal")])
             return

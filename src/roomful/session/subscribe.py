@@ -53,6 +53,7 @@ async def subscribe(session: Session, command: c.Subscribe) -> None:
     if channel in session.subscriptions:
         raise AlreadySubscribed
     if len(session.subscriptions) >= session.context.limits.channels_max:
+        session.context.node.stats.count_limited("channels_max")
         raise LimitExceeded("too many subscriptions on one connection")
     options = session.context.node.namespaces.of(channel)
     if command.type:
