@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roomful.crdt import HLC, KINDS, GCounter, LWWRegister, Malformed, ORMap, ORSet, Replicated, from_plain, to_plain
+from roomful.crdt import HLC, KINDS, GCounter, LWWRegister, ORMap, ORSet, Replicated, from_plain, to_plain
 from roomful.model.errors import BadRequest, Forbidden, LimitExceeded, RoomfulError
-from roomful.rooms.shared_state import OPS, SharedState, SharedStateOptions
+from roomful.rooms.shared_state import OPS, SharedState, SharedStateOptions, Unreadable
 from tests.crdt.histories import CALLS
 
 NOON_MS = 1_700_000_000_000
@@ -172,7 +172,7 @@ def test_what_makes_no_sense_is_refused(wrong: object) -> None:
 
 
 def test_another_node_s_nonsense_is_refused_too() -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(Unreadable):
         room().merge({"object": "x", "delta": [1, "gcounter", [["a", [2, 1]]]]})
 
 

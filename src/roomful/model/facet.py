@@ -20,6 +20,10 @@ class Facet(NamedTuple):
 OPTIONS = {
     # No log: what is said there is stale a few seconds later; of a slow reader's backlog the newest for each client.
     "typing": ChannelOptions(slow="latest", history=Right.NOBODY, see_presence=Right.NOBODY),
+    # A short log, so that a hole is noticed; nobody recovers from it: who comes back gets the whole state.
+    "state": ChannelOptions(
+        history_size=64, history_ttl_s=60.0, position=True, history=Right.NOBODY, see_presence=Right.NOBODY
+    ),
 }
 """What each kind of facet is as a channel. Rights aren't here: they are those of the base."""
 

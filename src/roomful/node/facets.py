@@ -7,7 +7,7 @@ from typing import Protocol
 
 from roomful.model.client import ClientInfo
 from roomful.model.errors import NotAvailable
-from roomful.model.facet import facet_of
+from roomful.model.facet import Facet, facet_of
 from roomful.model.publication import Publication
 
 
@@ -43,24 +43,28 @@ class Facets:
     __slots__ = ("_kinds",)
 
     def __init__(self, kinds: Mapping[str, FacetKind]) -> None:
-        self._kinds = kinds
+        self._kinds = dict(kinds)
+
+    def add(self, name: str, kind: FacetKind) -> None:
+        """One more, which needs what a node doesn't have."""
+        self._kinds[name] = kind
 
     async def snapshot(self, channel: str) -> bytes:
         """The state that a new subscriber gets; empty for a room's own channel."""
         facet = facet_of(channel)
-        return b"" if facet is None else await self._kinds[facet.kind].snapshot(facet.base)
+        return b"" if facet is None else await self._kind(facet).snapshot(facet.base)
 
     async def publish(self, channel: str, sender: ClientInfo, data: bytes) -> None:
         """What a client publishes to a facet. Raises NotAvailable for a room's own channel."""
         facet = facet_of(channel)
         if facet is None:
             raise NotAvailable("the channel isn't a facet")
-        await self._kinds[facet.kind].publish(facet.base, sender, data)
+        await self._kind(facet).publish(facet.base, sender, data)
 
     def hear(self, channel: str, publication: Publication) -> bool:
         """Whether a facet deals with what was published; else its subscribers get it as it is."""
         facet = facet_of(channel)
-        return facet is not None and self._kinds[facet.kind].hear(facet.base, publication)
+        return facet is not None and facet.kind in self._kinds and self._kinds[facet.kind].hear(facet.base, publication)
 
     def left(self, channel: str, client: str) -> None:
         """A client is subscribed to the channel no more."""
@@ -70,5 +74,12 @@ class Facets:
     def deserted(self, channel: str) -> None:
         """Nobody on this node is subscribed to the channel any more."""
         facet = facet_of(channel)
-        if facet is not None:
+        if facet is not None and facet.kind in self._kinds:
             self._kinds[facet.kind].deserted(facet.base)
+
+    def _kind(self, facet: Facet) -> FacetKind:
+        """Raises NotAvailable for a kind that this node doesn't keep."""
+        kind = self._kinds.get(facet.kind)
+        if kind is None:
+            raise NotAvailable("this server doesn't keep that facet")
+        return kind

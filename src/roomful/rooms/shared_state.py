@@ -78,6 +78,17 @@ Key: TypeAlias = tuple[str, str]
 then both live, and the first by the type's name shows."""
 
 
+class Unreadable(Exception):
+    """What another node told, or the store kept, is nothing that this version knows."""
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """An object as readers see it: its type's name and its value; a set is a list, in no order that means anything."""
+
+    type: str
+    value: Any
+
+
 class SharedState:
     """All objects of one room on one node.
 
@@ -106,6 +117,13 @@ class SharedState:
         """An object, to read."""
         return next((self._objects[name, kind] for kind in sorted(KINDS) if (name, kind) in self._objects), None)
 
+    def shown(self) -> dict[str, Shown]:
+        """All objects by name, to read; copies."""
+        names = dict.fromkeys(name for name, _ in self._objects)
+        return {
+            name: Shown(state.kind, _listed(state.value)) for name in names if (state := self.get(name)) is not None
+        }
+
     def publish(self, change: object, person: str) -> dict[str, Any] | None:
         """A client's change: what all others are to be told of it, or None if nothing has changed.
 
@@ -126,8 +144,11 @@ class SharedState:
 
     def merge(self, news: dict[str, Any]) -> bool:
         """What another node tells, or a store has kept; whether anything changed. Only its form is checked: whoever let
-        it in has checked the rest, and nodes that refuse each other's changes would drift apart. Raises CRDTError."""
-        return self._told(news["object"], from_plain(news["delta"], Replicated)) is not None
+        it in has checked the rest, and nodes that refuse each other's changes would drift apart. Raises Unreadable."""
+        try:
+            return self._told(news["object"], from_plain(news["delta"], Replicated)) is not None
+        except (CRDTError, KeyError, TypeError) as error:
+            raise Unreadable(str(error)) from error
 
     def _told(self, name: str, delta: Replicated) -> dict[str, Any] | None:
         state = self._state(name, delta.kind)
@@ -237,6 +258,15 @@ def _only(change: dict[str, Any], *known: str) -> None:
     unknown = sorted(change.keys() - set(known))
     if unknown:
         raise BadRequest(f"unknown: {', '.join(map(repr, unknown[:5]))}")
+
+
+def _listed(value: Any) -> Any:
+    """As JSON can say it."""
+    if isinstance(value, dict):
+        return {key: _listed(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_listed(each) for each in value]
+    return value
 
 
 def _is_of(person: str, replica: str) -> bool:

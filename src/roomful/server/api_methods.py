@@ -195,6 +195,21 @@ async def _document_rescues(calls: Calls, request: w.DocumentRescuesRequest) -> 
     return w.DocumentRescuesResult([w.DocumentRescue.of(each) for each in found])
 
 
+async def _state_get(calls: Calls, request: w.StateGetRequest) -> w.StateGetResult:
+    objects = await calls.state(request.channel).objects()
+    return w.StateGetResult(
+        {
+            name: w.StateObject(shown.type, msgspec.Raw(msgspec.json.encode(shown.value)))
+            for name, shown in objects.items()
+        }
+    )
+
+
+async def _state_update(calls: Calls, request: w.StateUpdateRequest) -> w.StateUpdateResult:
+    state = calls.state(request.channel)
+    return w.StateUpdateResult([await state.perform(change) for change in request.changes])
+
+
 SINGLE: dict[str, Method] = {
     "publish": Method(w.PublishRequest, w.PublishResult, _publish),
     "broadcast": Method(w.BroadcastRequest, w.BroadcastResult, _broadcast),
@@ -214,6 +229,8 @@ SINGLE: dict[str, Method] = {
     "document_delete": Method(w.DocumentDeleteRequest, w.DocumentDeleteResult, _document_delete),
     "documents": Method(w.DocumentsRequest, w.DocumentsResult, _documents),
     "document_rescues": Method(w.DocumentRescuesRequest, w.DocumentRescuesResult, _document_rescues),
+    "state_get": Method(w.StateGetRequest, w.StateGetResult, _state_get),
+    "state_update": Method(w.StateUpdateRequest, w.StateUpdateResult, _state_update),
 }
 """What can be asked by itself, and in a batch."""
 

@@ -486,3 +486,45 @@ def _spelled(payload: bytes) -> tuple[Payload, str | UnsetType]:
         return msgspec.json.decode(payload, type=Raw), UNSET
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNSET, base64.b64encode(payload).decode()
+
+
+# The state of a room
+
+
+class StateGetRequest(Request, frozen=True, kw_only=True):
+    """What a room shares."""
+
+    channel: Annotated[Channel, Meta(description="The room's own, not its facet.")]
+
+
+class StateObject(Result, frozen=True, omit_defaults=False):
+    """type: as in docs/crdt.md. value: as readers see it; a set is an array, in any order."""
+
+    type: str
+    value: Raw
+
+
+class StateGetResult(Result, frozen=True, omit_defaults=False):
+    """All objects by name."""
+
+    objects: dict[str, StateObject]
+
+
+class StateUpdateRequest(Request, frozen=True, kw_only=True):
+    """Performs operations on objects of a room, in order, each by itself."""
+
+    channel: Annotated[Channel, Meta(description="The room's own, not its facet.")]
+    changes: Annotated[
+        list[dict[str, Any]],
+        Meta(
+            min_length=1,
+            max_length=128,
+            description='As clients say them: {"object": "likes", "type": "pncounter", "op": "increment", "by": 1}.',
+        ),
+    ]
+
+
+class StateUpdateResult(Result, frozen=True, omit_defaults=False):
+    """They are stored. changed: for each, whether it has changed anything."""
+
+    changed: list[bool]

@@ -193,6 +193,7 @@ class Roomful(Calls):
         self._draining = True
         self.live.lag.stop()
         await self.live.node.stop()
+        await self.live.state.stop()
         await self.live.documents.stop()
         if self.live.webhooks is not None:
             await self.live.webhooks.close()

@@ -23,10 +23,12 @@ from roomful.model.reply import PresenceStatsResult
 from roomful.node.documents import CutOut
 from roomful.node.live_document import LiveDocument
 from roomful.node.node import ChannelsInUse, Node, NodesInfo
+from roomful.node.state_rooms import StateRooms
 from roomful.rooms.document_content import BadEdit, Kind, Operation, read, write_text
 from roomful.rooms.document_content import patch as apply_patch
 from roomful.rooms.update_walker import Malformed
 from roomful.seams.store import Described, Rescue
+from roomful.server.room_state import RoomState
 from roomful.server.wiring import Live
 from roomful.session.payload import check_payload, to_client
 
@@ -319,7 +321,8 @@ class Calls(ABC):
     async def documents(self, prefix: str = "", *, after: str = "", limit: int = 100) -> list[Described]:
         """Stored documents by name, with their sizes: those that begin with `prefix`, behind `after`."""
         await self.start()
-        return await self.live.documents.store.described(prefix, after, limit)
+        # Behind names that begin with a control character: those of rooms' states, and of no document.
+        return await self.live.documents.store.described(prefix, max(after, "\x1f"), limit)
 
     async def document_rescues(self, name: str) -> list[Rescue]:
         """What clients with another history of the document held, oldest first."""
@@ -331,6 +334,18 @@ class Calls(ABC):
         anew."""
         self.live.documents.check_name(document)
         await (await self._node()).order(DocumentRightsOrder(user, document, Rights(rights).value))
+
+    def state(self, channel: str) -> RoomState:
+        """What the room shares: `await app.state("chat:1").counter("likes").increment()`. channel: the room's own.
+
+        Raises BadRequest and UnknownChannel where it is used.
+        """
+        return RoomState(channel, self._state_of)
+
+    async def _state_of(self, channel: str) -> StateRooms:
+        node = await self._node()
+        node.namespaces.of(f"state:{channel}")
+        return self.live.state
 
     async def rpc(self, method: str, data: Any = None) -> Any:
         """What the hook for ServerRpcEvent and that method replies. Raises MethodNotFound, or what the hook raises."""

@@ -11,6 +11,7 @@ from roomful.auth.options import TokenOptions
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
 from roomful.node.document_options import DocumentOptions
+from roomful.node.state_options import StateOptions
 from roomful.rooms.tags_filter import FilterLimits
 from roomful.server.webhook_options import WebhookOptions
 from roomful.session.options import ConnectionOptions, LimitOptions
@@ -97,6 +98,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     metrics: MetricsOptions = MetricsOptions()
     engine: EngineOptions = EngineOptions()
     documents: DocumentOptions = DocumentOptions()
+    state: StateOptions = StateOptions()
     limits: LimitOptions = LimitOptions()
     tags_filter: FilterLimits = FilterLimits()
     webhooks: dict[str, WebhookOptions] = {}

@@ -31,6 +31,7 @@ from roomful.node.lag import LagMonitor
 from roomful.node.measured import MeasuredEngine
 from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
+from roomful.node.state_rooms import StateRooms
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.seams.document_dialect import DocumentDialect
@@ -91,6 +92,7 @@ class Live:
     config: Config
     node: Node
     documents: Documents
+    state: StateRooms
     context: Context
     api_keys: ApiKeys
     metrics_keys: ApiKeys
@@ -158,6 +160,16 @@ def wire(
         DocumentBus(node, alone=config.engine.scheme == "memory"),
         new_client_id=lambda: secrets.randbits(32),
     )
+    state = StateRooms(
+        documents.store,
+        node.engine.broker,
+        node.hub,
+        node.wheel,
+        config.state,
+        owner=node.id,
+        new_replica=lambda: f"/{secrets.token_urlsafe(8)}",
+    )
+    node.facets.add("state", state)
     gate = Gate(authenticator=authenticator, options=config.documents, hooks=hooks, insecure=dev)
     document_context = DocumentContext(node=node, documents=documents, gate=gate, new_id=lambda: str(uuid.uuid4()))
     transport_options = TransportOptions(
@@ -177,6 +189,7 @@ def wire(
         config=config,
         node=node,
         documents=documents,
+        state=state,
         context=context,
         api_keys=ApiKeys(config.api),
         metrics_keys=ApiKeys(msgspec.structs.replace(config.api, keys=(*config.metrics.keys, *config.api.keys))),

@@ -23,6 +23,7 @@ from roomful.model.errors import (
     Forbidden,
     LimitExceeded,
 )
+from roomful.model.facet import facet_of
 from roomful.model.publication import Position
 from roomful.model.reply import SubscribeResult, UnsubscribeResult
 from roomful.model.tags_filter import FilterNode
@@ -216,7 +217,8 @@ def _traits(session: Session, wanted: c.Subscribe, options: ChannelOptions, gran
     slow = options.slow_policy
     latest = slow == "latest"
     tracked = options.has_history and not latest
-    reads_history = insecure or options.history.allows(user, subscribed=True)
+    # Also under --dev nobody reads the log of a facet: who comes back gets the whole state.
+    reads_history = (insecure and facet_of(wanted.channel) is None) or options.history.allows(user, subscribed=True)
     sees_presence = insecure or options.see_presence.allows(user, subscribed=True)
     cached = tracked and options.mode == "cache"
     force_recovery = cached or _either(override.force_recovery, options.recover)
