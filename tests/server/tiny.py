@@ -16,6 +16,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from roomful.model.errors import ConfigError
+from roomful.node.admission import Admission
+from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.seams.transport import Request, Transport
 from roomful.server.config import ServerOptions
@@ -44,6 +46,10 @@ class Tiny:
     @property
     def transport_options(self) -> TransportOptions:
         return TransportOptions()
+
+    @property
+    def admission(self) -> Admission:
+        return Admission(Stats(), Wheel().now)
 
     @property
     def streams(self) -> Streams:

@@ -27,6 +27,7 @@ from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publ
 from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
 from roomful.node import eager
+from roomful.node.admission import Admission
 from roomful.node.directory import Directory, Member
 from roomful.node.facets import Facets
 from roomful.node.flusher import Flusher
@@ -112,7 +113,9 @@ class Node:
         wheel: Wheel,
         wall_clock: Callable[[], float] = time.time,
         check_s: float = CHECK_S,
+        admission: Admission | None = None,
     ) -> None:
+        """admission: None for one without limits."""
         self.id = id
         self.name = name or id
         self.version = version
@@ -121,6 +124,7 @@ class Node:
         self.hooks = hooks
         self.stats = stats
         self.wheel = wheel
+        self.admission = admission or Admission(stats, wheel.now)
         self.wall_clock = wall_clock
         self.hub = Hub()
         self.flusher = Flusher()

@@ -110,6 +110,9 @@ def _admit(live: Live, request: Request) -> None:
         # Not 401: no key would ever open it.
         raise Refusal(404, MethodNotFound.code, "the API is closed: no key is set in [api]")
     if not live.api_keys.allow(request.headers):
+        sent_away = live.node.admission.spend()  # who has a key never waits for those who guess
+        if sent_away is not None:
+            raise Refusal(503, 111, "too many clients at once", {"Retry-After": str(sent_away.retry_after_s)})
         raise Refusal(401, Unauthorized.code, Unauthorized.text)
 
 

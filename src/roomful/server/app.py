@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roomful.model.errors import ConfigError
 from roomful.node import eager
+from roomful.node.admission import Admission
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
 from roomful.server import api, metrics, routes
@@ -155,6 +156,10 @@ class Roomful(Calls):
         return self.live.transport_options
 
     @property
+    def admission(self) -> Admission:
+        return self.live.node.admission
+
+    @property
     def streams(self) -> Streams:
         return self.live.streams
 
@@ -233,7 +238,9 @@ class Roomful(Calls):
                 await routes.serve_lifespan(self.lifespan, receive, send)
             case "websocket":
                 await self.start()
-                await serve_websocket(scope, receive, send, self.websocket_routes, self.transport_options)
+                await serve_websocket(
+                    scope, receive, send, self.websocket_routes, self.transport_options, self.admission
+                )
             case "http":
                 await self.start()
                 endpoint = self.live.http_endpoints.get(inner_path(scope))

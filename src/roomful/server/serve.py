@@ -20,6 +20,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from roomful.model.errors import ConfigError
+from roomful.node.admission import Admission
 from roomful.server.config import ServerOptions
 from roomful.server.listen import Share, bound_sockets, url_of
 from roomful.server.signals import SIGNALS
@@ -57,6 +58,9 @@ class Served(Protocol):
     def transport_options(self) -> TransportOptions: ...
 
     @property
+    def admission(self) -> Admission: ...
+
+    @property
     def streams(self) -> Streams: ...
 
     def serving(self) -> None:
@@ -88,7 +92,7 @@ def serve(app: Served, options: ServerOptions, peers: Peers | None = None) -> No
     """
     if peers is not None:
         app.join(peers)
-    bridge = Bridge(app.websocket_routes, app.transport_options)
+    bridge = Bridge(app.websocket_routes, app.transport_options, app.admission)
     server = _Server(_uvicorn_config(app.asgi, bridge, HttpEntrance(app.streams), options), peers)
     share: Share | None = None if peers is None else "more"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, bound_sockets(options, share) as sockets:

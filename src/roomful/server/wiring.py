@@ -23,6 +23,7 @@ from roomful.engines.options import EngineOptions
 from roomful.engines.redis_url import SCHEMES as REDIS_SCHEMES
 from roomful.model.channel import ChannelOptions, Right
 from roomful.model.errors import ConfigError
+from roomful.node.admission import Admission
 from roomful.node.document_bus import DocumentBus
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
@@ -45,6 +46,7 @@ from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
 from roomful.session.document_access import Gate
 from roomful.session.document_session import DocumentContext, DocumentSession
+from roomful.session.options import LimitOptions
 from roomful.session.refresh import on_expiry
 from roomful.session.session import Context, Session
 from roomful.stores.memory import MemoryStore
@@ -116,6 +118,7 @@ def wire(
 ) -> Live:
     """Puts a server together; nothing runs yet. Raises ConfigError for an engine that isn't there."""
     hooks.deadline_s = config.connection.hook_deadline_s
+    wheel = Wheel()
     node = Node(
         id=str(uuid.uuid4()),
         name=f"{socket.gethostname()}_{os.getpid()}",
@@ -124,8 +127,9 @@ def wire(
         namespaces=_namespaces(config, dev),
         hooks=hooks,
         stats=stats,
-        wheel=Wheel(),
+        wheel=wheel,
         check_s=config.engine.check_s,
+        admission=_admission(config.limits, stats, wheel, dev),
     )
     authenticator = TokenAuthenticator(config.tokens)
     context = Context(
@@ -184,7 +188,7 @@ def wire(
         uni_sse(context),
         events_route(context),
     )
-    streams = Streams((*streamed, *more_streams), transport_options, node.wheel)
+    streams = Streams((*streamed, *more_streams), transport_options, node.wheel, node.admission)
     return Live(
         config=config,
         node=node,
@@ -261,6 +265,17 @@ def _engine(options: EngineOptions) -> Engine:
         raise ConfigError("engine.url: local:// is for `roomful serve`, which runs that engine; take redis:// here")
     known = ", ".join(f"{scheme}://" for scheme in ("memory", "local", *REDIS_SCHEMES, *NATS_SCHEMES))
     raise ConfigError(f"engine.url: there is no engine {options.scheme!r}; this version has {known}")
+
+
+def _admission(limits: LimitOptions, stats: Stats, wheel: Wheel, dev: bool) -> Admission:
+    if dev:
+        return Admission(stats, wheel.now)
+    return Admission(
+        stats,
+        wheel.now,
+        handshakes_per_s=limits.handshakes_per_s,
+        per_address_max=limits.unauthenticated_per_address_max,
+    )
 
 
 def _namespaces(config: Config, dev: bool) -> Namespaces:

@@ -114,6 +114,7 @@ class DocumentSession:
         self._expiry_due = NEVER
         node.stats.connections += 1
         node.connections.add(self)
+        node.admission.arrived(request.address)
         node.wheel.schedule(self, self._next_due())
         if single is not None:
             self._attach("", single).begin(token_of(request), "")
@@ -213,6 +214,7 @@ class DocumentSession:
             self._admitted = True
             self._auth_due = NEVER
             self.user = access.user
+            self.context.node.admission.settled(self.request.address)
             self.context.node.directory.add(self)
         self._watch_expiry()
 
@@ -342,6 +344,8 @@ class DocumentSession:
         node = self.context.node
         node.stats.count_disconnect(code)
         node.connections.discard(self)
+        if not self._admitted:
+            node.admission.settled(self.request.address)
         node.directory.remove(self)
         for attachment in tuple(self._attachments.values()):
             attachment.leave()

@@ -36,6 +36,10 @@ class LimitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     channels_max: subscriptions of one connection (106; server-side ones: 3505). channel_max_bytes: a channel's name.
     history_max: publications in one history reply. recovery_max, recovery_max_bytes: one page of recovery.
     connections_per_user_max: 0 for no limit (3504).
+    handshakes_per_s: of one process, for WebSocket, streams and polls; beyond, a client is answered with 503 and
+    `Retry-After` (`/events`: event `drain`) before its token is looked at. 0 for no limit.
+    unauthenticated_per_address_max: connections of one IPv4 address, or one IPv6 network of 64 bits, that haven't said
+    yet who they are (429). 0 for no limit. Behind a proxy, `server.trusted_proxies` has to name it.
     """
 
     message_max_bytes: int = 65_536
@@ -47,3 +51,5 @@ class LimitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     recovery_max: int = 300
     recovery_max_bytes: int = 262_144
     connections_per_user_max: int = 0
+    handshakes_per_s: float = 500.0
+    unauthenticated_per_address_max: int = 100

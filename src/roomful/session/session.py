@@ -195,6 +195,7 @@ class Session:
         self.wheel_slot = 0
         node.stats.connections += 1
         node.connections.add(self)
+        node.admission.arrived(request.address)
         self._ping_due = node.wheel.now() + context.options.stale_s  # until it is connected, when it is closed
         node.wheel.schedule(self, self._ping_due)
 
@@ -304,6 +305,7 @@ class Session:
     def connected(self) -> None:
         """The connect reply is queued: pings begin, the first one after half to one interval."""
         self.state = State.CONNECTED
+        self.context.node.admission.settled(self.request.address)
         if self.secret and not self.dialect.unidirectional:
             self.context.node.relay.open(self.secret, self.receive)
         kept = self._headers_kept()  # not all of them: half a kilobyte that nobody needs any more
@@ -590,6 +592,8 @@ class Session:
         """The connection is over, whoever ended it: out of hub and directory at once, the rest a moment later."""
         if self.state is State.CLOSED:
             return
+        if self.state is not State.CONNECTED:
+            self.context.node.admission.settled(self.request.address)
         self.state = State.CLOSED
         self._ended = (code, reason)
         self.context.node.stats.count_disconnect(code)

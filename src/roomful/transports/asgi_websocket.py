@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from starlette.types import Receive, Scope, Send
 
+from roomful.node.admission import Admission
 from roomful.seams.transport import Receiver
 from roomful.transports.asgi_backlog import Backlog
 from roomful.transports.frames import close_reason
@@ -28,12 +29,13 @@ async def serve_websocket(
     send: Send,
     routes: Sequence[WebSocketRoute],
     options: TransportOptions,
+    admission: Admission | None = None,
 ) -> None:
     """Serves one ASGI WebSocket connection to its end."""
     await receive()  # websocket.connect
     peer = scope["client"][0] if scope.get("client") else ""
     query_string = scope.get("query_string", b"")
-    verdict = negotiate(inner_path(scope), query_string, raw_headers(scope), peer, routes, options)
+    verdict = negotiate(inner_path(scope), query_string, raw_headers(scope), peer, routes, options, admission)
     if isinstance(verdict, Refused):
         await _refuse(scope, send, verdict)
         return

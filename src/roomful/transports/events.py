@@ -47,6 +47,8 @@ def _open(context: Context, stream: Stream, request: Request) -> Receiver | Refu
     session = EventStream(context, stream, dialect, request, since, start)
     if stream.draining:
         session.end(*DISCONNECTS["shutdown"])
+    elif stream.overloaded:
+        session.end(*DISCONNECTS["too_many_requests"])
     else:
         eager.start(_follow(session, stream, token_of(request)))
     return session

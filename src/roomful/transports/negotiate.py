@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from roomful.model.errors import ConfigError
+from roomful.node.admission import Admission, SentAway
 from roomful.seams.transport import Endpoint, Request
 
 RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -119,6 +120,7 @@ def negotiate(
     peer: str,
     routes: Sequence[WebSocketRoute],
     options: TransportOptions,
+    admission: Admission | None = None,
 ) -> Accepted | Refused:
     """Route, origin, subprotocol and client address of a handshake. path: decoded. peer: "" on a Unix socket."""
     route = next((route for route in routes if route.matches(path)), None)
@@ -129,6 +131,9 @@ def negotiate(
         return FOREIGN_ORIGIN
     subprotocol = choose_subprotocol(headers.get("sec-websocket-protocol", ""), route.subprotocols)
     request = read_request("GET", path, query_string, headers, peer, options)
+    sent_away = admission.ask(request.address) if admission is not None else None
+    if sent_away is not None:
+        return refusal_of(sent_away)
     refused = route.check(request) if route.check is not None else None
     return refused or Accepted(route, msgspec.structs.replace(request, subprotocol=subprotocol))
 
@@ -145,6 +150,14 @@ def read_request(
         method=method,
         query_string=query_string,
     )
+
+
+def refusal_of(sent_away: SentAway) -> Refused:
+    """What a client that isn't admitted hears; RFC 6585 section 4, RFC 9110 section 15.6.4."""
+    if sent_away.crowded:
+        message = "too many connections of this address haven't said who they are"
+        return Refused(429, _TRY_LATER, message, retry_after_s=sent_away.retry_after_s)
+    return Refused(503, _TRY_LATER, "too many clients at once", retry_after_s=sent_away.retry_after_s)
 
 
 def check_upgrade(method: str, headers: dict[str, str]) -> Refused | None:

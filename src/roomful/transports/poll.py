@@ -65,6 +65,10 @@ class PollEndpoint:
             return
         peer = scope["client"][0] if scope.get("client") else ""
         request = read_request(method, PATH, scope.get("query_string", b""), headers, peer, options)
+        wrong = self._streams.admit(request)
+        if wrong is not None:
+            await answer(send, wrong.status, {**wrong.headers, **granted}, wrong.body)
+            return
         answering = asyncio.ensure_future(self._answer(request))
         if not await _before_client_goes(answering, receive):
             return

@@ -25,6 +25,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from roomful.node.admission import Admission
 from roomful.node.wheel import Wheel
 from roomful.seams.transport import Receiver, Request
 from roomful.transports.cors import cors_headers
@@ -37,6 +38,7 @@ from roomful.transports.negotiate import (
     TransportOptions,
     read_headers,
     read_request,
+    refusal_of,
 )
 from roomful.transports.shutdown import Closable, close_all
 
@@ -77,6 +79,7 @@ class Stream(ABC):
         "_receiver",
         "_streams",
         "kind",
+        "overloaded",
         "started",
         "wheel_slot",
     )
@@ -87,6 +90,8 @@ class Stream(ABC):
     def __init__(self, kind: str, streams: Streams, extra_headers: dict[str, str]) -> None:
         self.kind = kind
         self.started = False
+        self.overloaded = False
+        """Too many came at once: this one is to be told so and to end."""
         self.wheel_slot = 0
         self._streams = streams
         self._extra_headers = extra_headers
@@ -162,6 +167,7 @@ class Stream(ABC):
     # For the two ways to send
 
     def _begin(self, opening: Opening) -> None:
+        self.overloaded = opening.overloaded
         try:
             opened = opening.route.endpoint(self, opening.request)
         except Exception:
@@ -201,7 +207,7 @@ class StreamRoute(msgspec.Struct, frozen=True):
 
     path: exactly this one. kind: `Transport.kind` of its streams. methods: all others are answered with 405.
     body_max_bytes: of the request; a larger one is answered with 413. opens_while_draining: its endpoint has a way to
-    say that the server is about to stop (EventSource gives up for ever at 503).
+    say that the server is about to stop, or has too much to do (EventSource gives up for ever at 503).
     """
 
     path: str
@@ -213,20 +219,28 @@ class StreamRoute(msgspec.Struct, frozen=True):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """A stream may be opened. headers: more of the response."""
+    """A stream may be opened. headers: more of the response. overloaded: only to be told so."""
 
     route: StreamRoute
     request: Request
     headers: dict[str, str]
+    overloaded: bool = False
 
 
 class Streams:
     """The streamed endpoints of one server, and what is open on sockets of its own.
 
-    draining: set it, and new streams are answered by 503. wheel: for heartbeats.
+    draining: set it, and new streams are answered by 503. wheel: for heartbeats. admission: None admits all.
     """
 
-    def __init__(self, routes: Iterable[StreamRoute], options: TransportOptions, wheel: Wheel) -> None:
+    def __init__(
+        self,
+        routes: Iterable[StreamRoute],
+        options: TransportOptions,
+        wheel: Wheel,
+        admission: Admission | None = None,
+    ) -> None:
+        self.admission = admission
         self.options = options
         self.wheel = wheel
         self.draining = False
@@ -250,7 +264,15 @@ class Streams:
             extra = {**refused.extra_headers, **granted}
             return msgspec.structs.replace(refused, extra_headers=extra)
         request = read_request(method, route.path, query_string, headers, peer, self.options)
-        return Opening(route, request, granted)
+        overloaded = self.admit(request)
+        if overloaded is not None and not route.opens_while_draining:
+            return msgspec.structs.replace(overloaded, extra_headers=granted)
+        return Opening(route, request, granted, overloaded is not None)
+
+    def admit(self, request: Request) -> Refused | None:
+        """What the admission has against a request; None: it may go on."""
+        sent_away = self.admission.ask(request.address) if self.admission is not None else None
+        return refusal_of(sent_away) if sent_away is not None else None
 
     async def shutdown(self, timeout_s: float) -> None:
         """Ends what is open, waits until the clients have read it, and cuts what is left after `timeout_s`."""

@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from roomful.node.admission import Admission
 from roomful.transports.extensions import choose_deflate
 from roomful.transports.negotiate import (
     DRAINING,
@@ -36,11 +37,17 @@ _KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 class Bridge:
-    """What to give uvicorn as `ws=`, and who came over it. draining: set it, and each handshake is answered by 503."""
+    """What to give uvicorn as `ws=`, and who came over it.
 
-    def __init__(self, routes: Sequence[WebSocketRoute], options: TransportOptions) -> None:
+    draining: set it, and each handshake is answered by 503. admission: None admits all.
+    """
+
+    def __init__(
+        self, routes: Sequence[WebSocketRoute], options: TransportOptions, admission: Admission | None = None
+    ) -> None:
         self.routes = routes
         self.options = options
+        self.admission = admission
         self.draining = False
         self.connections: set[WebSocketConnection] = set()
 
@@ -56,7 +63,7 @@ class Bridge:
         if not self.draining:
             text = unquote_to_bytes(path).decode("utf-8", "replace")
             verdict = check_upgrade(method, headers) or negotiate(
-                text, query, raw_headers, peer, self.routes, self.options
+                text, query, raw_headers, peer, self.routes, self.options, self.admission
             )
         return verdict, headers
 
