@@ -14,12 +14,14 @@ from roomful.testing.fault_proxy import FaultProxy
 from tests.engines.conftest import StartRedis
 from tests.engines.redis_server import RedisServer, eventually
 
-LEASE_S = 1.0
+SHORT_S = 1.0
+LONG_S = 30.0
+"""Who is to live through the test holds on through a machine that stands still for a second."""
 
 
-def node_on(port: int) -> AbstractAsyncContextManager[EngineNode]:
+def node_on(port: int, lease_s: float) -> AbstractAsyncContextManager[EngineNode]:
     url = f"redis://127.0.0.1:{port}"
-    return running(RedisEngine(EngineOptions(url=url, lease_s=LEASE_S, renew_s=0.3, publish_deadline_s=0.5)))
+    return running(RedisEngine(EngineOptions(url=url, lease_s=lease_s, renew_s=0.3, publish_deadline_s=0.5)))
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ async def server(start_redis: StartRedis) -> RedisServer:
 @pytest.fixture
 async def survivors(server: RedisServer) -> AsyncIterator[list[EngineNode]]:
     async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(node_on(server.port)) for _ in range(2)]
+        nodes = [await stack.enter_async_context(node_on(server.port, LONG_S)) for _ in range(2)]
         for node in nodes:
             await node.broker.subscribe("a")
         yield nodes
@@ -45,7 +47,7 @@ async def test_19_a_dead_nodes_members_leave_once_and_a_stopped_one_doesnt_resur
 ) -> None:
     node, other = survivors
     await node.presence.add("a", BOB)
-    async with FaultProxy(server.port) as proxy, node_on(proxy.port) as frozen:
+    async with FaultProxy(server.port) as proxy, node_on(proxy.port, SHORT_S) as frozen:
         many = [ClientInfo(f"user-{n}", f"frozen-{n}") for n in range(50)]
         await asyncio.gather(*(frozen.presence.add("a", info) for info in many))
         assert len(await members(node)) == 51
@@ -95,7 +97,7 @@ async def test_19_what_a_dead_node_left_behind_is_found_by_who_looks(
 
 
 async def test_a_node_that_stops_leaves_nothing(server: RedisServer) -> None:
-    async with node_on(server.port) as node:
+    async with node_on(server.port, SHORT_S) as node:
         await node.presence.add("a", ANN)
         await node.presence.add("b", ANN)
         await node.presence.remove("b", ANN.client)
