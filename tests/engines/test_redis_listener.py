@@ -144,6 +144,6 @@ async def test_1_a_connection_that_ends_right_after_the_greeting_is_none() -> No
     ear = Ear(server.sockets[0].getsockname()[1])
     with suppress(InternalError):  # or it ends a turn later, and is lost
         await ear.listener.open()
-        await eventually(lambda: ear.listener.losses == 1)
+        await eventually(lambda: ear.listener.losses >= 1)  # the next one ends alike
     await ear.listener.close()
     server.close()

@@ -22,6 +22,7 @@ from roomful.engines.nats_jetstream import EXPECTED_LAST, VERSION_MIN, JetStream
 from roomful.engines.nats_link import Link, LinkDown, Reply
 from roomful.engines.nats_log import ChannelLogs
 from roomful.engines.nats_names import Names
+from roomful.engines.nats_order import InOrder
 from roomful.engines.nats_presence import NatsPresence
 from roomful.engines.nats_record import HEADER, PUBLICATION, parse
 from roomful.engines.nats_url import servers
@@ -189,14 +190,16 @@ class NatsBroker:
         self._logs = logs
         self._deadline_s = deadline_s
         self._listening: dict[str, int] = {}
+        self._in_order = InOrder(self._deliver)
         self.sink: Sink | None = None
 
     def subscribed(self) -> Collection[str]:
         return list(self._listening)
 
     def forget_subscriptions(self) -> None:
-        for number in self._listening.values():
+        for channel, number in self._listening.items():
             self._link.silence(number)
+            self._in_order.forget(channel)
         self._listening.clear()
 
     async def subscribe(self, channel: str) -> None:
@@ -222,6 +225,7 @@ class NatsBroker:
         number = self._listening.pop(channel, None)
         if number is not None:
             self._link.silence(number)
+            self._in_order.forget(channel)
 
     async def publish(self, channel: str, draft: Draft, keep: Retention) -> Published:
         if keep.keeps:
@@ -268,12 +272,18 @@ class NatsBroker:
         else:
             message, epoch = decode(reply.data), ""
         match message:
+            case Publication() if message.offset:
+                self._in_order.take(channel, message, epoch)
             case Publication():
                 sink.on_publication(channel, message, epoch)
             case Join(info):
                 sink.on_join(channel, info)
             case Leave(info):
                 sink.on_leave(channel, info)
+
+    def _deliver(self, channel: str, publication: Publication, epoch: str) -> None:
+        if self.sink is not None:
+            self.sink.on_publication(channel, publication, epoch)
 
 
 class _TimelyPresence:

@@ -24,7 +24,10 @@ VERSION_MIN = (2, 9)
 
 WRONG_LAST_SEQUENCE = 10071
 NAME_IN_USE = 10058
+SUBJECTS_OVERLAP = 10065
 NO_STREAM = 10059
+
+ATTEMPTS = 20
 
 EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 MESSAGE_ID = "Nats-Msg-Id"
@@ -107,11 +110,16 @@ class JetStream:
         """Makes the stream, or brings an existing one up to the configuration. Raises JetStreamError."""
         config = {"name": name, "num_replicas": self._replicas, "allow_direct": True, **config}
         payload = msgspec.json.encode(config)
-        try:
-            return await self._call(f"STREAM.CREATE.{name}", payload, StreamInfo)
-        except JetStreamError as error:
-            if error.error_code != NAME_IN_USE:
-                raise
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._call(f"STREAM.CREATE.{name}", payload, StreamInfo)
+            except JetStreamError as error:
+                if error.error_code == NAME_IN_USE:
+                    break
+                # Another node is just making this very stream: its subjects are taken before its name is.
+                if error.error_code != SUBJECTS_OVERLAP or attempt == ATTEMPTS - 1:
+                    raise
+            await asyncio.sleep(0.05)
         return await self._call(f"STREAM.UPDATE.{name}", payload, StreamInfo)
 
     async def remove(self, stream: str) -> None:
