@@ -1,7 +1,7 @@
 """Publications in the order of their offsets.
 
-The server stores them one after the other, but it has been seen (2.9.10) to tell what it has stored in another order, when
-two nodes published to one channel at once.
+The server stores them one after the other, but it has been seen (2.9.10) to tell what it has stored in another order,
+when two nodes published to one channel at once.
 """
 
 from __future__ import annotations
