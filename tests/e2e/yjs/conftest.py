@@ -18,10 +18,16 @@ from tests.served import Server, serve
 SECRET = "s" * 32
 
 
+@pytest.fixture(scope="session")
+def node(component: Callable[[str], str]) -> str:
+    """The program that runs the providers."""
+    return component("node")
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def node_process(component: Callable[[str], str]) -> AsyncIterator[Bridge]:
+async def node_process(node: str) -> AsyncIterator[Bridge]:
     bridge = Bridge()
-    await bridge.start(component("node"))
+    await bridge.start(node)
     yield bridge
     await bridge.stop()
 
