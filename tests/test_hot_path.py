@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from roomful.model.publication import Position, Publication
+from roomful.node.backlog import Backlog
 from roomful.node.flusher import Flusher
 from roomful.node.hub import Hub
 from roomful.node.stats import Stats
@@ -52,7 +53,7 @@ def calls_of_a_turn(members: int, publications: int) -> int:
     hub, flusher, stats = Hub(), Flusher(), Stats()
     transports = [MemoryTransport() for _ in range(members)]
     for transport in transports:
-        outbox = Outbox(transport, JSON_BARE, flusher, stats, 1 << 20)
+        outbox = Outbox(transport, JSON_BARE, flusher, stats, 1 << 20, Backlog(stats))
         subscription = Subscription(Holder(), outbox, CHANNEL, Traits(tracked=True, positioned=True, recoverable=True))
         subscription.begin(Position(EPOCH, 0), complete=True)
         hub.add(CHANNEL, JSON_BARE, subscription)

@@ -273,6 +273,7 @@ SAFE = Config(tokens=TokenOptions(hmac_secret="x" * 32), namespaces={"chat": Cha
         ({"api": ApiOptions(keys=("short",))}, "api.keys"),
         ({"namespaces": {}}, "no channels"),
         ({"limits": LimitOptions(outbox_max_bytes=65_536)}, "recovery_max_bytes"),
+        ({"limits": LimitOptions(outboxes_max_bytes=65_536)}, "outboxes_max_bytes"),
     ],
 )
 def test_weak_or_useless(change: dict[str, Any], word: str) -> None:

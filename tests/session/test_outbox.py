@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roomful.node.backlog import Backlog
 from roomful.node.flusher import Flusher
 from roomful.node.stats import Stats
 from roomful.session.outbox import PIECE_BYTES, Outbox
@@ -52,7 +53,7 @@ class Room:
         self.transport = transport or MemoryTransport()
         self.flusher = Manual()
         self.stats = Stats()
-        self.outbox = Outbox(self.transport, JSON_BARE, self.flusher, self.stats, max_bytes)
+        self.outbox = Outbox(self.transport, JSON_BARE, self.flusher, self.stats, max_bytes, Backlog(self.stats))
         self.rooms = 0
 
     def note_room(self) -> None:
@@ -88,7 +89,7 @@ async def test_it_is_marked_once_a_turn(room: Room) -> None:
 
 async def test_with_a_real_flusher() -> None:
     transport = MemoryTransport()
-    outbox = Outbox(transport, JSON_BARE, Flusher(), Stats(), MAX)
+    outbox = Outbox(transport, JSON_BARE, Flusher(), Stats(), MAX, Backlog(Stats()))
     outbox.put(b"a")
     outbox.put(b"b")
     await asyncio.sleep(0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from roomful.model.client import ClientInfo
 from roomful.model.publication import Position, Publication
+from roomful.node.backlog import Backlog
 from roomful.node.stats import Stats
 from roomful.rooms.recovery import Gap
 from roomful.session.outbox import Outbox
@@ -58,7 +59,7 @@ class Room:
         self.transport.paused = True
         self.flusher = Manual()
         self.holder = Holder()
-        self.outbox = Outbox(self.transport, JSON_BARE, self.flusher, Stats(), max_bytes)
+        self.outbox = Outbox(self.transport, JSON_BARE, self.flusher, Stats(), max_bytes, Backlog(Stats()))
         self.subscription = Subscription(self.holder, self.outbox, "chat", traits)
 
     def begin(self, offset: int = 0, *, complete: bool = True) -> Room:

@@ -87,6 +87,7 @@ class World:
             stats=self.stats,
             wheel=Wheel(self.clock),
             wall_clock=self.wall,
+            outboxes_max_bytes=limits.outboxes_max_bytes,
         )
         self.context = Context(
             node=self.node,
@@ -124,6 +125,7 @@ class World:
         node = self.node
         assert len(node.hub) == 0, list(node.hub.channels())
         assert (len(node.directory), node.directory.users, len(node.connections)) == (0, 0, 0)
+        assert (node.backlog.bytes, node.backlog.debtors) == (0, 0)
         assert (node.relay._takers, node.relay._last, node.relay._waiting) == ({}, {}, {})
         interest = node._interest
         assert (interest._counts, interest._heard, interest._changing) == ({}, set(), {})

@@ -26,6 +26,11 @@ class Member(Protocol):
         """What waits for its client to read."""
         ...
 
+    @property
+    def owed_bytes(self) -> int:
+        """Of that, what has waited for longer than a turn: its part of the node's backlog."""
+        ...
+
     def obey(self, order: ConnectionOrder) -> None:
         """Does what the order says. Never raises."""
         ...

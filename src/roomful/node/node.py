@@ -28,6 +28,7 @@ from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
 from roomful.node import eager
 from roomful.node.admission import Admission
+from roomful.node.backlog import LIMIT, Backlog
 from roomful.node.directory import Directory, Member
 from roomful.node.facets import Facets
 from roomful.node.flusher import Flusher
@@ -114,8 +115,9 @@ class Node:
         wall_clock: Callable[[], float] = time.time,
         check_s: float = CHECK_S,
         admission: Admission | None = None,
+        outboxes_max_bytes: int = 0,
     ) -> None:
-        """admission: None for one without limits."""
+        """admission: None for one without limits. outboxes_max_bytes: of all connections together, 0 for no limit."""
         self.id = id
         self.name = name or id
         self.version = version
@@ -125,6 +127,7 @@ class Node:
         self.stats = stats
         self.wheel = wheel
         self.admission = admission or Admission(stats, wheel.now)
+        self.backlog = Backlog(stats, outboxes_max_bytes, self._relieve)
         self.wall_clock = wall_clock
         self.hub = Hub()
         self.flusher = Flusher()
@@ -176,6 +179,16 @@ class Node:
     def _end_all(self) -> None:
         for member in tuple(self.connections):
             member.end(*DISCONNECTS["shutdown"])
+
+    def _relieve(self) -> None:
+        """Too much waits for clients that don't read: ends those for whom most does, until the rest fits."""
+        for member in sorted(self.connections, key=lambda member: -member.owed_bytes):
+            if not self.backlog.over:
+                return
+            waiting = self.backlog.bytes
+            log.warning("client %s is ended: %d bytes wait for clients that don't read", member.client, waiting)
+            self.stats.count_limited(LIMIT)
+            member.end(*DISCONNECTS["slow"])
 
     # What sessions and the application ask for
 

@@ -333,3 +333,5 @@ def _useless_limits(config: Config) -> Iterator[str]:
     for name in ("message_max_bytes", "recovery_max_bytes"):
         if getattr(limits, name) > limits.outbox_max_bytes:
             yield f"limits.{name} is more than limits.outbox_max_bytes: what is that large reaches no client"
+    if 0 < limits.outboxes_max_bytes < limits.outbox_max_bytes:
+        yield "limits.outboxes_max_bytes is for all clients together, and less than limits.outbox_max_bytes for one"

@@ -130,6 +130,7 @@ def wire(
         wheel=wheel,
         check_s=config.engine.check_s,
         admission=_admission(config.limits, stats, wheel, dev),
+        outboxes_max_bytes=config.limits.outboxes_max_bytes,
     )
     authenticator = TokenAuthenticator(config.tokens)
     context = Context(

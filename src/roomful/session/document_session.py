@@ -32,6 +32,7 @@ NO_AWARENESS = d.AwarenessUpdate(())
 
 CODES = {
     DISCONNECTS["shutdown"][0]: (1012, "service restart"),
+    DISCONNECTS["slow"][0]: (1013, "reads too slowly"),
     DISCONNECTS["force_disconnect"][0]: (4403, "Forbidden"),
     DISCONNECTS["expired"][0]: (4501, "token expired"),
 }
@@ -100,7 +101,7 @@ class DocumentSession:
         self.wheel_slot = 0
         self._transport = transport
         kind = Outbox if dialect.joins else SingleMessages
-        self._outbox = kind(transport, dialect, node.flusher, node.stats, options.outbox_max_bytes)
+        self._outbox = kind(transport, dialect, node.flusher, node.stats, options.outbox_max_bytes, node.backlog)
         self._attachments: dict[str, Attachment] = {}
         self._waiting = self._waiting_bytes = 0
         self._closed = False
@@ -172,6 +173,10 @@ class DocumentSession:
     def queued_bytes(self) -> int:
         return self._outbox.queued_bytes
 
+    @property
+    def owed_bytes(self) -> int:
+        return self._outbox.owed
+
     def event(self, document: str, provider: str) -> DocumentOpenEvent:
         request = self.request
         return DocumentOpenEvent(
@@ -189,7 +194,7 @@ class DocumentSession:
             return
         self._sent = True
         if not self._outbox.put(frame):
-            self.end(1013, "reads too slowly")
+            self.end(*DISCONNECTS["slow"])
 
     def send_awareness(self, frame: bytes, attachment: Attachment) -> None:
         if self._transport.paused:

@@ -16,8 +16,7 @@ from roomful.model.errors import Unencodable
 from roomful.model.facet import facet_of
 from roomful.model.publication import Page, Position, Publication
 from roomful.model.stream import Joined, Missing
-from roomful.node.flusher import Flusher
-from roomful.node.stats import Stats
+from roomful.node.node import Node
 from roomful.rooms.recovery import Gap, behind
 from roomful.seams.dialect import StreamDialect
 from roomful.seams.transport import Request, Transport
@@ -56,8 +55,7 @@ class EventStream(Session):
         self._followed: tuple[Subscription, ...] = ()
         """As long as the stream lives, also those that have ended: their positions stay in its id."""
         if len(since) > 1:
-            node = context.node
-            self.outbox = StampedOutbox(self, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
+            self.outbox = StampedOutbox(self, dialect, context.node, context.limits.outbox_max_bytes)
 
     @property
     def positions(self) -> list[Position | None]:
@@ -172,10 +170,8 @@ class StampedOutbox(Outbox):
 
     __slots__ = ("_stream", "_stream_dialect")
 
-    def __init__(
-        self, stream: EventStream, dialect: StreamDialect, flusher: Flusher, stats: Stats, max_bytes: int
-    ) -> None:
-        super().__init__(stream.transport, dialect, flusher, stats, max_bytes)
+    def __init__(self, stream: EventStream, dialect: StreamDialect, node: Node, max_bytes: int) -> None:
+        super().__init__(stream.transport, dialect, node.flusher, node.stats, max_bytes, node.backlog)
         self._stream = stream
         self._stream_dialect = dialect
 

@@ -32,7 +32,10 @@ class LimitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The `[limits]` table: everything that a stranger could make grow.
 
     message_max_bytes: one message from a client (larger: 1009). outbox_max_bytes: waiting for one client that reads
-    slowly. inbox_max_bytes: commands of one client that wait for a hook; above it we stop reading from its socket.
+    slowly. outboxes_max_bytes: waiting for all of them in one process, documents' included; beyond it nothing more
+    waits for whoever has at least half the average waiting, as if its own budget were spent, and when that isn't enough
+    those for whom most waits are closed (3008). 0 for no limit.
+    inbox_max_bytes: commands of one client that wait for a hook; above it we stop reading from its socket.
     channels_max: subscriptions of one connection (106; server-side ones: 3505). channel_max_bytes: a channel's name.
     history_max: publications in one history reply. recovery_max, recovery_max_bytes: one page of recovery.
     connections_per_user_max: 0 for no limit (3504).
@@ -44,6 +47,7 @@ class LimitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     message_max_bytes: int = 65_536
     outbox_max_bytes: int = 1_048_576
+    outboxes_max_bytes: int = 268_435_456
     inbox_max_bytes: int = 262_144
     channels_max: int = 128
     channel_max_bytes: int = 255

@@ -1,7 +1,8 @@
 """HOT. Frames of one connection that wait for the end of the loop turn, bounded in bytes.
 
 While the transport is writable, everything queued in a turn leaves in one write. While it is paused (the client reads
-too slowly) frames wait here, `max_bytes` at most; whoever offers a frame that doesn't fit is told so, and decides.
+too slowly) frames wait here, `max_bytes` at most; whoever offers a frame that doesn't fit is told so, and decides. What
+waits for longer than a turn is owed, and counts in the backlog of the process.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from roomful.node.backlog import Backlog
 from roomful.node.flusher import Flusher
 from roomful.node.stats import Stats
 from roomful.seams.transport import Transport
@@ -34,6 +36,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "_backlog",
         "_binary",
         "_dialect",
         "_flusher",
@@ -45,19 +48,30 @@ class Outbox:
         "bytes",
         "max_bytes",
         "on_room",
+        "owed",
     )
 
-    def __init__(self, transport: Transport, dialect: Joiner, flusher: Flusher, stats: Stats, max_bytes: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        dialect: Joiner,
+        flusher: Flusher,
+        stats: Stats,
+        max_bytes: int,
+        backlog: Backlog,
+    ) -> None:
         self._transport = transport
         self._dialect = dialect
         self._binary = dialect.binary
         self._flusher = flusher
         self._stats = stats
+        self._backlog = backlog
         self.max_bytes = max_bytes
         self._frames: list[bytes] | None = None
         self._latest: dict[tuple[str, str], bytes] | None = None
         self._latest_bytes = 0
         self.bytes = 0
+        self.owed = 0
         self.on_room: Callable[[], None] | None = None
 
     @property
@@ -80,6 +94,8 @@ class Outbox:
         if self._frames is None:
             self._frames = [frame]
             self._flusher.mark(self)
+        elif self.owed and not self._backlog.admit(self, len(frame)):
+            return False
         else:
             self._frames.append(frame)
         self.bytes = size
@@ -93,6 +109,8 @@ class Outbox:
         else:
             self._frames.append(frame)
         self.bytes += len(frame)
+        if self.owed:
+            self._backlog.settle(self, self.queued_bytes)
 
     def put_latest(self, key: tuple[str, str], frame: bytes) -> bool:
         """Like `put`, but a frame that doesn't fit waits as the newest of its key, in place of the one before.
@@ -107,6 +125,8 @@ class Outbox:
         size = self._latest_bytes + len(frame) - len(replaced or b"")
         if size > self.max_bytes:
             return False
+        if self.owed and not self._backlog.admit(self, size - self._latest_bytes):
+            return False
         self._stats.replaced += replaced is not None
         self._latest[key] = frame
         self._latest_bytes = size
@@ -118,15 +138,19 @@ class Outbox:
             return
         for key in [key for key in self._latest if key[0] == channel]:
             self._latest_bytes -= len(self._latest.pop(key))
+        if self.owed:
+            self._backlog.settle(self, self.queued_bytes)
 
     def flush(self) -> None:
         """Writes what waits, unless the transport is paused; `on_writable` of the session calls it then."""
         transport = self._transport
         if transport.paused:
+            self._backlog.settle(self, self.queued_bytes)
             return
         frames = self._frames
         if self.bytes > PIECE_BYTES:
             self._flush_pieces()
+            self._backlog.settle(self, self.queued_bytes)
         elif frames:
             self._frames = None
             self.bytes = 0
@@ -135,7 +159,7 @@ class Outbox:
             stats.writes += 1
             stats.bytes_out += len(data)
             transport.write(data, self._binary)
-        if self._latest is not None or self.on_room is not None:
+        if self.owed or self._latest is not None or self.on_room is not None:
             self._after_flush()
 
     def _after_flush(self) -> None:
@@ -144,6 +168,8 @@ class Outbox:
             waiting, self._latest, self._latest_bytes = list(self._latest.values()), None, 0
             if waiting:
                 self._write(waiting)
+        if self.owed:
+            self._backlog.settle(self, self.queued_bytes)
         if self.on_room is not None and self.has_room:
             self.on_room()
 
@@ -154,6 +180,7 @@ class Outbox:
         self._latest = None
         self.bytes = self._latest_bytes = 0
         self.on_room = None
+        self._backlog.settle(self, 0)
 
     def _write(self, frames: list[bytes]) -> None:
         data = frames[0] if len(frames) == 1 else self._dialect.join(frames)
@@ -186,10 +213,10 @@ class SingleMessages(Outbox):
     __slots__ = ()
 
     def flush(self) -> None:
-        if self._transport.paused:
-            return
-        self._flush_pieces()
-        if self._latest is not None or self.on_room is not None:
+        if not self._transport.paused:
+            self._flush_pieces()
+        self._backlog.settle(self, self.queued_bytes)
+        if not self._transport.paused and (self._latest is not None or self.on_room is not None):
             self._after_flush()
 
     def _write(self, frames: list[bytes]) -> None:

@@ -180,7 +180,7 @@ class Session:
         self.subscriptions: dict[str, Subscription] = {}
         self.arrivals: tuple[Arrival, ...] = ()
         kind = Outbox if dialect.joins else SingleMessages
-        self.outbox = kind(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes)
+        self.outbox = kind(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes, node.backlog)
         self._introduced = False
         self._ended = (0, "")
         self._behind: set[Subscription] | None = None
@@ -257,6 +257,10 @@ class Session:
     @property
     def queued_bytes(self) -> int:
         return self.outbox.queued_bytes
+
+    @property
+    def owed_bytes(self) -> int:
+        return self.outbox.owed
 
     @property
     def via(self) -> Via:
