@@ -105,10 +105,8 @@ def test_encoding_in_between_loses_nothing_that_waits(seed: int, chance: random.
     for update in updates:
         document.apply(update)
         match chance.randrange(6):
-            case 0:
+            case 0 | 1:
                 document = Document(document.encode())
-            case 1:
-                document.rest()
             case 2:
                 document, _ = Document.load(document.encode(), [])
     assert shown(document.live()) == shown(whole)
@@ -155,6 +153,26 @@ def test_a_deletion_of_what_has_not_come_yet_is_kept() -> None:
     document.apply(written)
     assert str(document.live().get("t", type=Text)) == "c"
     assert document.parked == b""
+
+
+def test_what_waits_costs_no_edit_that_does_not_free_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write may let a megabyte of updates wait; each edit merged all of it once."""
+    document, honest, other = Document(), Writer(5), Writer(6)
+    for _ in range(3):
+        honest.edit(random.Random(0))
+        other.edit(random.Random(1))
+    document.apply(other.updates[1])
+    document.apply(other.updates[2])
+    with monkeypatch.context() as patch:
+        patch.delattr("roomful.rooms.document.merge")
+        patch.delattr("roomful.rooms.document.lacking")
+        for update in honest.updates:
+            document.apply(update)
+    assert document.parked
+    document.apply(other.updates[0])
+    assert document.parked == b""
+    honest.hear(other)
+    assert shown(document.live()) == shown(honest.doc)
 
 
 def test_nothing_new_is_nothing() -> None:
@@ -219,15 +237,15 @@ def test_an_engine_that_fails_is_told_from_bad_bytes() -> None:
         document.apply(bytes.fromhex("01010200040001000161 00".replace(" ", "")))
 
 
-def test_a_snapshot_answers_without_an_engine_document() -> None:
+def test_a_snapshot_answers_without_an_engine_document(monkeypatch: pytest.MonkeyPatch) -> None:
     document = Document()
     document.apply(HI)
+    monkeypatch.delattr("roomful.rooms.document.Doc")
     resting = Document(document.encode())
     assert walk(resting.diff()).structs == {1: [(0, 2)]}
     assert resting.state_vector() == bytes.fromhex("010102")
     assert resting.contains(walk(HI))
     assert resting.apply(HI) is None
-    assert resting.resting
 
 
 def test_one_bad_entry_does_not_take_the_others_with_it() -> None:
@@ -270,8 +288,6 @@ def test_edits_in_python_are_told_as_an_update() -> None:
     assert all(document.contains(walk(update)) for update in updates)
     others = bytes.fromhex("01010200040101740362796500")
     assert shown(replica(merge_updates(HI, *updates, others))) == shown(document.live())
-    document.rest()
-    assert not document.resting
     end()
     text += "unwatched"
     assert len(updates) == 2

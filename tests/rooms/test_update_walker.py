@@ -12,6 +12,7 @@ from roomful.rooms.update_walker import (
     Malformed,
     delete_set,
     deletions_only,
+    lacking,
     merge_ranges,
     missing_from,
     read_state_vector,
@@ -146,6 +147,24 @@ def test_state_vectors(spelled: str, vector: dict[int, int]) -> None:
 def test_state_vectors_that_are_none(spelled: str) -> None:
     with pytest.raises(Malformed):
         read_state_vector(bytes.fromhex(spelled))
+
+
+@pytest.mark.parametrize(
+    ("update", "clocks", "expected"),
+    [
+        (HI, {}, {}),
+        ("01010a03840a01016100", {}, {10: 1}),  # client 10 clock 3, after its own clock 1
+        ("01010a03840a01016100", {10: 2}, {10: 2}),
+        ("01010a03840a01016100", {10: 3}, {}),
+        ("01010a00c40b040c020161 00", {11: 5}, {12: 2}),  # between (11, 4) and (12, 2)
+        ("01010a00c40b040c020161 00", {12: 9}, {11: 4}),
+        ("01010a000400 0b03 0161 00", {}, {11: 3}),  # in the type that (11, 3) made
+        ("02010a00840b000161010a05840a00016200", {}, {11: 0, 10: 0}),
+    ],
+)
+def test_what_an_update_leans_on(update: str | bytes, clocks: dict[int, int], expected: dict[int, int]) -> None:
+    data = update if isinstance(update, bytes) else bytes.fromhex(update)
+    assert lacking(data, walk(data), clocks) == expected
 
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60))).map(merge_ranges)

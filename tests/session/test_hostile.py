@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import sys
 import time
@@ -103,7 +104,8 @@ async def test_without_the_attacker_the_honest_document_is_left() -> None:
 
 if __name__ == "__main__":
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
-    print(f"seed {seed}")
+    print(f"seed {seed}", flush=True)
+    logging.getLogger("roomful").setLevel(logging.CRITICAL)  # a line for each mutant
     begun = time.monotonic()
     honest, left, taken = asyncio.run(attack(int(sys.argv[1]), seed))
     print(f"{taken} of {sys.argv[1]} mutants were taken, {time.monotonic() - begun:.0f} s")

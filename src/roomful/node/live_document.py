@@ -212,9 +212,9 @@ class LiveDocument:
         Broken (call `reload`).
         """
         walked = walked or walk(update)
-        waited = len(self.room.parked)
+        waited = self.room.waiting_bytes
         fresh = self.room.apply(update, walked)
-        if len(self.room.parked) > max(waited, self.waiting_max_bytes):
+        if self.room.waiting_bytes > max(waited, self.waiting_max_bytes):
             raise Broken(f"more than {self.waiting_max_bytes} bytes would wait for edits that haven't come")
         contested = self._is_contested(walked, author, answers)
         if fresh is None and not contested:

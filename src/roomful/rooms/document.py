@@ -8,7 +8,7 @@ a snapshot answers its first readers by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,12 +22,14 @@ from roomful.rooms.update_walker import (
     Walked,
     delete_set,
     deletions_only,
+    lacking,
     merge_ranges,
     missing_from,
     read_state_vector,
     state_vector,
     walk,
 )
+from roomful.rooms.waiting_updates import WaitingUpdates
 
 NO_STATE = b"\x00"
 """The state vector of an empty document."""
@@ -91,23 +93,22 @@ def merge(updates: Sequence[bytes]) -> bytes:
 
 
 class Document:
-    """A document in memory.
+    """A document in memory."""
 
-    parked: what waits for updates that haven't come; b"" for nothing.
-    """
-
-    __slots__ = ("_applying", "_clocks", "_deletions", "_doc", "_encoded", "_is_behind", "_watchers", "parked")
+    __slots__ = ("_applying", "_clocks", "_deletions", "_doc", "_encoded", "_is_behind", "_parked", "_waiting")
 
     def __init__(self, encoded: Encoded | None = None) -> None:
-        """Raises Malformed for a state vector that isn't one."""
+        """Raises Malformed for a state vector that isn't one, or for what is parked if that isn't an update."""
         self._encoded = encoded or Encoded()
         self._doc: Doc[Any] | None = None
         self._clocks = read_state_vector(self._encoded.state_vector)
         self._deletions: dict[int, Ranges] | None = None
         self._applying = False
         self._is_behind = False
-        self._watchers = 0
-        self.parked = self._encoded.parked
+        self._waiting = WaitingUpdates()
+        self._parked: bytes | None = b""
+        if self._encoded.parked:
+            self._park(self._encoded.parked, walk(self._encoded.parked))
 
     @classmethod
     def load(cls, snapshot: Encoded | None, tail: Sequence[bytes]) -> tuple[Document, list[int]]:
@@ -152,9 +153,16 @@ class Document:
         return client in self._clocks
 
     @property
-    def resting(self) -> bool:
-        """Whether it is only bytes, without an engine's document."""
-        return self._doc is None
+    def waiting_bytes(self) -> int:
+        """About how large what is parked is."""
+        return self._waiting.size
+
+    @property
+    def parked(self) -> bytes:
+        """What waits for updates that haven't come; b"" for nothing. Raises Malformed, Broken."""
+        if self._parked is None:
+            self._parked = merge([*self._waiting]) if self._waiting else b""
+        return self._parked
 
     def state_vector(self) -> bytes:
         return self._encoded.state_vector if self._doc is None else self._doc.get_state()
@@ -183,11 +191,6 @@ class Document:
             vector = doc.get_state()
             return Encoded(doc.get_update(), vector, doc.get_update(vector), self.parked)
 
-    def rest(self) -> None:
-        """Gives the engine's document back; bytes are all that is kept until one is needed again."""
-        if self._doc is not None and not self._watchers:
-            self._encoded, self._doc, self._deletions = self.encode(), None, None
-
     # What it gets
 
     def apply(self, update: bytes, walked: Walked | None = None) -> bytes | None:
@@ -204,21 +207,18 @@ class Document:
         deletions = self._new_deletions(walked, exactly)
         if not has_structs and not deletions:
             return None
-        doc = self._engine()
-        self._applying = True
-        try:
-            with _guarded():
-                whole = merge_updates(self.parked, update) if self.parked else update
-                doc.apply_update(whole)
-                missing = get_update(whole, doc.get_state())
-        finally:
-            self._applying = False
-        if missing[0] or self.parked:
-            self._park(missing, walk(whole))
+        missing = self._hand_over(update)
+        rest = walk(missing).structs if missing[0] else {}
+        if not rest:
+            self._note(walked.structs, deletions)
+        elif rest == walked.structs:
+            self._note({}, deletions)
         else:
-            self._note(walked, deletions)
-            if self._ahead(walked.deletions):
-                self._park(missing, walked)
+            self._look_again()
+        if rest or self._ahead(walked.deletions):
+            self._park(missing, walked)
+        if self._waiting:
+            self._go_on(walked.structs)
         if not has_structs:
             return deletions_only(deletions)
         return update if deletions == walked.deletions else update[: walked.at] + delete_set(deletions)
@@ -238,13 +238,7 @@ class Document:
                     on_edit(update)
 
         subscription = doc.observe(committed)
-        self._watchers += 1
-
-        def end() -> None:
-            doc.unobserve(subscription)  # a document with an observer is never freed
-            self._watchers -= 1
-
-        return doc, end
+        return doc, lambda: doc.unobserve(subscription)  # a document with an observer is never freed
 
     def live(self) -> Doc[Any]:
         """The engine's own document, to read from."""
@@ -301,19 +295,48 @@ class Document:
                 ahead[client] = [(max(start, clock), end) for start, end in ranges if end > clock]
         return ahead
 
-    def _park(self, missing: bytes, walked: Walked) -> None:
-        """Keeps what waits. missing: what the engine's document doesn't show of the update that `walked` describes."""
-        self._look_again()
-        ahead = self._ahead(walked.deletions)
-        if missing[0]:
-            self.parked = missing  # with all deletions
-        else:
-            self.parked = deletions_only(ahead) if ahead else b""
+    def _hand_over(self, update: bytes) -> bytes:
+        """Gives the engine an update; what of it the engine's document doesn't show, with all its deletions."""
+        doc = self._engine()
+        self._applying = True
+        try:
+            with _guarded():
+                doc.apply_update(update)
+                return get_update(update, doc.get_state())
+        finally:
+            self._applying = False
 
-    def _note(self, walked: Walked, deletions: dict[int, Ranges]) -> None:
-        """Keeps what is known of the engine's document in step with it, without asking it."""
+    def _park(self, missing: bytes, walked: Walked) -> None:
+        """Keeps what waits: structs that the engine's document doesn't show, and deletions of what hasn't come.
+
+        walked: the update of which that is the rest.
+        """
+        if missing[0]:
+            self._waiting.keep(missing, lacking(missing, walk(missing), self._clocks))
+        self._waiting.keep_deletions(self._ahead(walked.deletions))
+        self._parked = None
+
+    def _go_on(self, clients: Iterable[int]) -> None:
+        """Applies what waited for these clients, until nothing more comes of it.
+
+        Again, although the engine has had it before: it drops some of what waits in it.
+        """
+        freed = [*self._waiting.stuck(), *self._waiting.freed(clients, self._clocks)]
+        while freed:
+            update = merge(freed)
+            walked = walk(update)
+            missing = self._hand_over(update)
+            self._look_again()
+            self._park(missing, walked)
+            freed = self._waiting.freed(walked.structs, self._clocks)
+
+    def _note(self, structs: dict[int, Ranges], deletions: dict[int, Ranges]) -> None:
+        """Keeps what is known of the engine's document in step with it, without asking it.
+
+        structs: that it shows now. deletions: that it has done, or will do when it can.
+        """
         clocks = self._clocks
-        for client, ranges in walked.structs.items():
+        for client, ranges in structs.items():
             if ranges and ranges[-1][1] > clocks.get(client, 0):
                 clocks[client] = ranges[-1][1]
         if self._deletions is not None:
@@ -324,6 +347,7 @@ class Document:
         """Edits in Python change the engine's document behind our back."""
         if self._is_behind:
             self._look_again()
+            self._go_on(tuple(self._clocks))
 
     def _look_again(self) -> None:
         self._is_behind = False

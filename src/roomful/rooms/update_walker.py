@@ -52,6 +52,23 @@ def walk(update: bytes, clients_max: int = 1 << 53) -> Walked:
         raise Malformed("the update is cut off") from None
 
 
+def lacking(update: bytes, walked: Walked, clocks: Mapping[int, int]) -> dict[int, int]:
+    """What the structs of an update lean on, as far as a replica with these clocks hasn't got it.
+
+    Client → the smallest such clock. walked: what `walk` found in it.
+    """
+    leans_on = _LeansOn(update)
+    leans_on.update(1 << 53)
+    ids = leans_on.ids
+    for client, ranges in walked.structs.items():
+        ids.update((client, start - 1) for start, _ in ranges if start)
+    least: dict[int, int] = {}
+    for client, clock in ids:
+        if clocks.get(client, 0) <= clock < least.get(client, 1 << 53):
+            least[client] = clock
+    return least
+
+
 def read_state_vector(data: bytes) -> dict[int, int]:
     """Client → next clock. Raises Malformed."""
     walker = _Walker(data)
@@ -216,19 +233,23 @@ class _Walker:
                 raise Malformed("a struct without length")
             return size, kind == _SKIP
         if info & 0x80:
-            self.uint(), self.uint()
+            self.id()
         if info & 0x40:
-            self.uint(), self.uint()
+            self.id()
         if not info & 0xC0:
             self._parent(bool(info & 0x20))
         return self._content(kind), False
+
+    def id(self) -> None:
+        """A struct that another leans on: client and clock."""
+        self.uint(), self.uint()
 
     def _parent(self, has_key: bool) -> None:
         is_root = self.uint()
         if is_root == 1:
             self.text()
         elif is_root == 0:
-            self.uint(), self.uint()
+            self.id()
         else:
             raise Malformed("a parent that is neither root nor struct")
         if has_key:
@@ -353,3 +374,16 @@ class _Walker:
         if size > len(self.data) - self.at:
             raise Malformed("a number is cut off")
         self.at += size
+
+
+class _LeansOn(_Walker):
+    """ids: (client, clock) of every struct that one in the update leans on."""
+
+    __slots__ = ("ids",)
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.ids: set[tuple[int, int]] = set()
+
+    def id(self) -> None:
+        self.ids.add((self.uint(), self.uint()))
