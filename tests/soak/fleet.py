@@ -28,6 +28,8 @@ from tests.engines.redis_server import RedisServer, eventually
 from tests.served import Server, serve
 
 CONFIG = """
+[engine]
+{engine}
 [namespaces.room]
 history_size = {history}
 history_ttl_s = 300
@@ -330,12 +332,20 @@ async def _node(home: Path, config: str, proxy: FaultProxy, scheme: str) -> Node
 
 @asynccontextmanager
 async def fleet(
-    directory: Path, shared: SharedT, *, nodes: int, channels: int, followers: int, per_second: int, history: int
+    directory: Path,
+    shared: SharedT,
+    *,
+    nodes: int,
+    channels: int,
+    followers: int,
+    per_second: int,
+    history: int,
+    engine: str = "",
 ) -> AsyncIterator[Fleet[SharedT]]:
-    """Running, with all followers subscribed and publications flowing."""
+    """Running, with all followers subscribed and publications flowing. engine: lines of the `[engine]` table."""
     running: list[Node] = []
     proxies: list[FaultProxy] = []
-    config = CONFIG.format(history=history)
+    config = CONFIG.format(history=history, engine=engine)
     try:
         proxies = [await FaultProxy(shared.port).__aenter__() for _ in range(nodes)]
         scheme = shared.url.partition("://")[0]

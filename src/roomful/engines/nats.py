@@ -24,7 +24,7 @@ from roomful.engines.nats_log import ChannelLogs
 from roomful.engines.nats_names import Names
 from roomful.engines.nats_order import InOrder
 from roomful.engines.nats_presence import NatsPresence
-from roomful.engines.nats_record import HEADER, PUBLICATION, parse
+from roomful.engines.nats_record import HEADER, PUBLICATION, Record, parse
 from roomful.engines.nats_url import servers
 from roomful.engines.options import EngineOptions
 from roomful.model.client import ClientInfo
@@ -105,8 +105,10 @@ class NatsEngine:
         """What a new connection needs before anybody may use it."""
         self._check_version()
         await self._link.confirm()  # everything is subscribed
+        # Before the log is asked for its end: what others publish from now on is heard while that is on its way.
+        seen = self.logs.newest
         log, orders, here = await self._ensure_streams()
-        self.logs.begin(await self._life(log))
+        self.logs.begin(await self._life(log, seen))
         await self._entries.begin(self._node, here.created)
         self.control.begin(orders)
         sink, channels = self._sink, self.broker.subscribed()
@@ -159,18 +161,22 @@ class NatsEngine:
         )
         return log, orders, here
 
-    async def _life(self, log: StreamInfo) -> str:
-        """The name of the log's present life: another one whenever it was made anew, or has lost its end."""
+    async def _life(self, log: StreamInfo, seen: Record | None) -> str:
+        """The name of the log's present life: another one whenever it was made anew, or has lost a record that this
+        node had seen. All channels begin anew then, because their next offsets may have been used before, and which
+        of them had been seen, and by whom, no single node knows."""
         while True:
             found = await self.jetstream.last(self._names.life_stream, self._names.life)
             life, _, created = found.data.decode().partition(" ") if found else ("", "", "")
-            is_short = life == self.logs.life and log.state.last_seq < self.logs.highest
-            if found and created == log.created and not is_short:
+            goes_on = bool(found) and created == log.created
+            if goes_on and life == self.logs.life and seen is not None:
+                goes_on = not await self.logs.has_lost(seen, log.state.last_seq)
+            if goes_on:
                 return life
             if found:
                 logger.warning(
-                    "NATS has lost publications, so all epochs begin anew: its log of %s ends at %d, and we knew %d",
-                    *(log.created, log.state.last_seq, self.logs.highest),
+                    "NATS has lost publications, so all epochs begin anew: its log of %s ends at %d, and we saw %d",
+                    *(log.created, log.state.last_seq, seen.sequence if seen else 0),
                 )
             life = secrets.token_hex(3)
             expected = {EXPECTED_LAST: str(found.sequence if found else 0)}

@@ -68,8 +68,8 @@ class ChannelLogs:
         self._expiry = Expiry(jetstream, names)
         self.life = ""
         """What every epoch of the server's present life begins with."""
-        self.highest = 0
-        """The highest sequence seen in this life: a server whose log ends before it has lost something."""
+        self.newest: Record | None = None
+        """The record with the highest sequence seen in this life. A log without it has lost its end."""
 
     def tidy(self) -> None:
         """Has the server drop what has expired of the channels that this node wrote to."""
@@ -78,8 +78,16 @@ class ChannelLogs:
     def begin(self, life: str) -> None:
         """The server's present life; nothing that was known of another one holds."""
         if life != self.life:
-            self.life, self.highest = life, 0
+            self.life, self.newest = life, None
             self._known.clear()
+
+    async def has_lost(self, seen: Record, last: int) -> bool:
+        """Whether the log, whose last sequence is `last`, isn't the one any more in which a record was seen: it ends
+        before it, or has another record in its place. One that was purged by now counts as seen."""
+        if last < seen.sequence:
+            return True
+        found = (await self._js.at(self._names.log_stream, [seen.sequence]))[0]
+        return found is not None and record_of(found).by != seen.by
 
     # Writing
 
@@ -340,7 +348,8 @@ class ChannelLogs:
         self._known.move_to_end(channel)
         if len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
-        self.highest = max(self.highest, record.sequence)
+        if self.newest is None or self.newest.sequence < record.sequence:
+            self.newest = record
         return record
 
     def _attempt(self) -> str:
