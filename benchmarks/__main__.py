@@ -1,8 +1,8 @@
 """`make bench`: Roomful beside its peers, on this machine, in one run. `--quick`: some minutes, for a first look.
 
 Peers come from the registries, into build/. Server and load have one core each. Repetitions alternate between all
-peers, so that whatever else the machine does meets everybody alike. Written: benchmarks/RESULTS.md (its section) and
-benchmarks/results.json.
+peers, so that whatever else the machine does meets everybody alike. Written: benchmarks/RESULTS.md (its section),
+benchmarks/results.json and benchmarks/plots/.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ import shlex
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from cases import SIZE, Case, all_cases, measure
-from servers import HERE, Missing, Peer, all_peers, compile_load, raise_open_files
+from cases import SIZE, Case, all_cases, compile_load, measure
+from install import HERE, PYTHON, Missing, pip, run
+from roster import all_peers
+from servers import Peer, raise_open_files
 from table import Figures, replace_section, table
 
-HEADING = "WebSocket fan-out (`make bench`)"
+HEADING = "Beside the peers (`make bench`)"
 EXPLAINED = f"""\
-One room; a publication of {SIZE} B goes to every member. server µs: CPU, user and system, of the server a delivery;
-median (smallest–largest). load µs: the load generator's own. Latency: from the publisher's write to a member's read. KB
-a member: what the server's resident memory grew by while they connected; it says little below thousands of members,
-because a server may fill what its start left free. Roomful is the real server: Centrifuge JSON, rights, limits,
-metrics, presence, a history of 100 (members don't ask for recovery). bare picows, node ws and Starlette only relay
-frames."""
+One room; a publication of {SIZE} B goes to every member. server µs: CPU, user and system, of the server's process for
+a delivery (a call; a returning member); median (smallest–largest). load µs: the load generator's own. Latency: from
+the publisher's write to a member's read. KB: the server's anonymous memory. Roomful is the real server: Centrifuge
+JSON, rights, limits, metrics, presence, a history of 100, an rpc through a hook; only the limits on handshakes and on
+channels a connection are raised, because the benchmark is one client. The floors, picows, ws, Nchan and Starlette only
+relay frames; CPU of Django channels is without its Redis. In a storm only Roomful's members recover; the others shake
+hands."""
 
 
 def machine() -> str:
@@ -40,11 +44,13 @@ def set_up(peers: list[Peer]) -> tuple[dict[str, str], dict[str, str]]:
     """Versions of those that could be set up, and why the others couldn't."""
     versions, missing = {}, {}
     for peer in peers:
+        print(f"\r\033[Ksetting up {peer.name}", end="", file=sys.stderr)
         try:
             peer.set_up()
             versions[peer.name] = peer.version()
         except Missing as error:
             missing[peer.name] = str(error)
+    print("\r\033[K", end="", file=sys.stderr)
     return versions, missing
 
 
@@ -65,44 +71,60 @@ def measure_case(case: Case, peers: list[Peer], repetitions: int) -> tuple[dict[
     return {name: figures for name, figures in results.items() if figures and name not in missing}, missing
 
 
+def kept(case: Case, results: dict[str, Figures], missing: dict[str, str]) -> dict[str, Any]:
+    """A case as results.json has it."""
+    facts = {"case": case.name, "members": case.members, "burst": case.burst, "rate": case.rate, "size": case.size}
+    growth = {"growth": case.growth} if case.growth else {}
+    return {**facts, **growth, "results": results, **({"missing": missing} if missing else {})}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases with this in their name; nothing is written")
+    parser.add_argument("--peers", default="", metavar="TEXT", help="peers with this in their name; nothing is written")
     parser.add_argument("--repetitions", type=int, default=3, metavar="N")
     arguments = parser.parse_args()
 
     compile_load()
     files = raise_open_files()
-    peers = all_peers()
-    versions, absent = set_up(peers)
-    peers = [peer for peer in peers if peer.name in versions]
-    command = shlex.join(["python", "benchmarks", *sys.argv[1:]])
+    versions, absent = set_up([peer for peer in all_peers() if arguments.peers in peer.name])
+    peers = [peer for peer in all_peers() if peer.name in versions]
+    command = shlex.join(["make", "bench", *([f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])])
     lines = [f"{date.today()}, {machine()}, load {os.getloadavg()[0]:.1f} at the start; `{command}`", "", EXPLAINED, ""]
     lines += [f"- {name}: {version}" for name, version in versions.items()]
     lines += [f"- {name}: not measured; {reason}" for name, reason in absent.items()]
-    kept = []
+    cases = []
     for case in all_cases(arguments.quick):
         if arguments.only not in case.name or case.members + 100 > files:
             continue
         results, missing = measure_case(case, peers, arguments.repetitions)
         shown = ["", f"### {case.name}" + ("" if case.growth else f", {case.members:,} members"), ""]
-        shown += table(results, missing)
+        shown += table(results, missing, case.shown)
         print("\n".join(shown), flush=True)
         lines += shown
-        kept.append(
-            {"case": case.name, "members": case.members, "burst": case.burst, "results": results, **missing_of(missing)}
-        )
-    if arguments.only:
+        cases.append(kept(case, results, missing))
+    if arguments.only or arguments.peers:
         return
     document = HERE / "RESULTS.md"
     document.write_text(replace_section(document.read_text(), HEADING, "\n".join(lines)))
-    written = {"date": str(date.today()), "machine": machine(), "command": command, "versions": versions, "cases": kept}
+    written = {
+        "date": str(date.today()),
+        "machine": machine(),
+        "command": command,
+        "versions": versions,
+        "cases": cases,
+    }
     (HERE / "results.json").write_text(json.dumps(written, indent=1) + "\n")
+    draw()
 
 
-def missing_of(missing: dict[str, str]) -> dict[str, dict[str, str]]:
-    return {"missing": missing} if missing else {}
+def draw() -> None:
+    try:
+        pip("matplotlib")()
+        run(PYTHON, str(HERE / "plots.py"))
+    except Missing as error:
+        print(f"no plots: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,57 +5,112 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
-from servers import LOAD, Missing, Peer, cores, serving
+from install import BUILD, HERE, Missing, compiled
+from roster import ECHO, FANOUT, ROOMFUL, ROOMFUL_ALONE, STORM
+from servers import Peer, cores, serving
 
 SIZE = 200
+FLOW = ("server_us", "load_us", "per_s", "p50_us", "p99_us")
+ROOM = ("server_us", "kb_room", "p50_us", "p99_us")
+IDLE = ("kb_each", "connect_p50_us", "connect_p99_us")
+LOAD = BUILD / "load"
+
+compile_load = compiled(sorted((HERE / "load").glob("*.c")), LOAD)
 
 
 @dataclass(frozen=True)
 class Case:
     """burst: publications in one write of the publisher; the next ones go out when all have arrived everywhere, or
-    `rate` times a second. growth: only for us."""
+    `rate` times a second. growth: against what it is drawn, and where; only Roomful is measured then."""
 
     name: str
     members: int
     burst: int
     rounds: int
     rate: float = 0
-    growth: bool = False
+    size: int = SIZE
+    rooms: int = 0
+    mode: str = FANOUT
+    family: str = "websocket"
+    growth: tuple[str, float] | None = None
+    shown: tuple[str, ...] = FLOW
 
     def wants(self, peer: Peer) -> bool:
-        return peer.name == "Roomful" if self.growth else not (peer.name.endswith("off") and self.burst > 1)
+        if self.growth:
+            return peer.name == ROOMFUL
+        if peer.name == ROOMFUL_ALONE and "kb_each" not in self.shown:
+            return False
+        return peer.family == self.family and self.mode in peer.modes
 
 
 def all_cases(quick: bool) -> list[Case]:
     """Rounds are chosen so that each measurement has some hundred thousand deliveries; quick: a tenth."""
     less = 10 if quick else 1
-    cases = [
+    return [
         Case("16 in flight", 1_000, 16, 200 // less),
         Case("8 a turn", 1_000, 8, 400 // less),
         Case("one at a time", 1_000, 1, 600 // less),
         Case("20 a second", 1_000, 1, 200 // less, rate=20),
         Case("100 a second", 1_000, 1, 600 // less, rate=100),
-        Case("9,000 idle", 9_000, 1, 3),
+        Case("calls, 100 connections", 100, 1, 1_000 // less, mode=ECHO),
+        Case("calls, one connection", 1, 1, 20_000 // less, mode=ECHO),
+        Case("event streams, 16 in flight", 1_000, 16, 200 // less, family="events"),
+        Case("event streams, one at a time", 1_000, 1, 600 // less, family="events"),
+        Case("event streams, 20 a second", 1_000, 1, 200 // less, rate=20, family="events"),
+        Case("idle", 9_000, 1, 1, shown=IDLE),
+        Case("storm: all cut, and back with 10 missed messages", 5_000, 10, 1, mode=STORM),
+        *growth_cases(less),
     ]
+
+
+def growth_cases(less: int) -> list[Case]:
+    cases = []
+
+    def rounds(members: int, burst: int) -> int:
+        return min(5_000, max(3, 1_600_000 // (members * (burst + 3) * less)))
+
     for members in (10, 100, 1_000, 10_000):
         for burst in (1, 16):
-            rounds = max(3, 1_600_000 // (members * (burst + 3) * less))
-            cases.append(
-                Case(f"{members:,} members, {burst} in flight", members, burst, min(rounds, 5_000), growth=True)
+            number = rounds(members, burst)
+            growth = (f"members, {burst} in flight", members)
+            cases.append(Case(f"{members:,} members, {burst} in flight", members, burst, number, growth=growth))
+    for rooms in (1, 1_000, 10_000, 100_000):
+        growth = ("other rooms", rooms)
+        cases.append(Case(f"{rooms:,} other rooms", 1, 1, 20_000 // less, rooms=rooms, growth=growth, shown=ROOM))
+    for size in (20, 200, 2_000, 20_000):
+        number = rounds(1_000, 1 + size // 500)
+        cases.append(Case(f"{size:,} B", 1_000, 1, number, size=size, growth=("bytes", size)))
+    for rate in (5, 20, 100, 200):
+        cases.append(
+            Case(
+                f"{rate} publications a second",
+                1_000,
+                1,
+                5 * rate // min(less, 5),
+                rate=rate,
+                growth=("a second", rate),
             )
+        )
+    for members in (1_000, 3_000, 9_000):
+        growth = ("connections", members)
+        cases.append(Case(f"{members:,} connections", members, 1, 1, growth=growth, shown=IDLE))
     return cases
 
 
 def measure(peer: Peer, case: Case) -> dict[str, float]:
     """One measurement on a fresh server: what the load generator prints. Raises Missing."""
     with serving(peer) as (port, pid):
-        numbers = (case.members, case.burst, case.rounds, SIZE, case.rate)
-        command = [*cores()[1], str(LOAD), str(port), str(pid), peer.protocol, *map(str, numbers)]
+        settings = {
+            "port": port, "pid": pid, "protocol": peer.protocol, "mode": case.mode, "clients": case.members,
+            "burst": case.burst, "rounds": case.rounds, "size": case.size, "rate": case.rate, "rooms": case.rooms,
+        }  # fmt: skip
+        command = [*cores()[1], str(LOAD), *(f"{name}={value}" for name, value in settings.items())]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
         except subprocess.CalledProcessError as error:
-            raise Missing(error.stderr.strip()) from error
+            raise Missing(error.stderr.strip() or f"{Path(command[-1]).name} failed") from error
         except subprocess.TimeoutExpired as error:
             raise Missing("not done in 300 s") from error
         figures: dict[str, float] = json.loads(done.stdout)

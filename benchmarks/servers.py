@@ -1,140 +1,46 @@
-"""Who is measured: how each peer is set up, started and stopped. Nothing of it is committed: it goes into build/."""
+"""A server that is measured: how it is started, pinned to a core, found and stopped."""
 
 from __future__ import annotations
 
 import os
 import re
 import resource
+import socket
 import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-HERE = Path(__file__).parent
-BUILD = HERE.parent / "build" / "benchmarks"
-PEERS = HERE / "peers"
-LOAD = BUILD / "load"
-VENV = BUILD / "venv"
+from install import BUILD, PEERS, Missing, SetUp
 
-SETTINGS = """
-[server]
-port = 0
-
-[tokens]
-anonymous = true
-
-[namespaces.bench]
-history_size = 100
-history_ttl_s = 300
-recover = true
-presence = {presence}
-subscribe = "client"
-publish = "client"
-"""
-
-
-class Missing(Exception):
-    """A peer can't be had here; the table says so."""
+PORT = "PORT"
+"""In a command: a free port, for servers that can't choose and say one themselves."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """command: what serves, printing its address in its first lines. protocol: the load generator's word. version: of
-    what is measured, asked once it is set up."""
+    """command: what serves, printing its address in its first lines; or what gives it, once it is set up. protocol:
+    the load generator's word. version: of what is measured, asked once it is set up. family: what its members are,
+    websocket or events. modes: what it can be asked for."""
 
     name: str
     protocol: str
-    command: list[str]
-    set_up: Callable[[], None]
+    command: list[str] | Callable[[], list[str]]
+    set_up: SetUp
     version: Callable[[], str]
+    family: str = "websocket"
+    modes: frozenset[str] = frozenset({"fanout"})
+
+    def started(self) -> list[str]:
+        command = self.command if isinstance(self.command, list) else self.command()
+        return [str(free_port()) if word == PORT else word for word in command]
 
 
-def run(*command: str) -> str:
-    """Its output. Raises Missing, with the last line that it said."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise Missing(f"{Path(command[0]).name}: {said[-1] if said else 'failed'}") from error
-    return done.stdout.strip()
-
-
-def compile_load() -> None:
-    BUILD.mkdir(parents=True, exist_ok=True)
-    run("cc", "-O2", "-o", str(LOAD), str(HERE / "load.c"))
-
-
-def npm(package: str) -> Callable[[], None]:
-    def set_up() -> None:
-        # Modules are looked up from where a program lies, so the programs are copied beside them.
-        BUILD.mkdir(parents=True, exist_ok=True)
-        for program in PEERS.glob("*.mjs"):
-            (BUILD / program.name).write_bytes(program.read_bytes())
-        if not (BUILD / "node_modules" / package).exists():
-            run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(BUILD), package)
-
-    return set_up
-
-
-def pip(*packages: str) -> Callable[[], None]:
-    def set_up() -> None:
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            run(sys.executable, "-m", "venv", str(VENV))
-        run(str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", *packages)
-
-    return set_up
-
-
-def npm_version(package: str) -> Callable[[], str]:
-    script = (
-        f'console.log(JSON.parse(require("fs").readFileSync("{BUILD}/node_modules/{package}/package.json")).version)'
-    )
-    return lambda: f"{package} {run('node', '-e', script)}, node {run('node', '--version')}"
-
-
-def python_version(python: str, *packages: str) -> Callable[[], str]:
-    script = f"from importlib.metadata import version; print(*(n + ' ' + version(n) for n in {packages!r}), sep=', ')"
-    return lambda: run(python, "-c", script)
-
-
-def roomful(name: str, presence: bool) -> Peer:
-    """The real server with everything on: rights, metrics, limits, a history of 100."""
-    config = BUILD / f"roomful-{'with' if presence else 'without'}-presence.toml"
-
-    def set_up() -> None:
-        config.write_text(SETTINGS.format(presence=str(presence).lower()))
-
-    command = [sys.executable, "-m", "roomful", "serve", "--config", str(config), "--data", str(BUILD / "data")]
-    return Peer(name, "centrifuge", command, set_up, python_version(sys.executable, "roomful", "picows"))
-
-
-def all_peers() -> list[Peer]:
-    own, foreign = sys.executable, str(VENV / "bin" / "python")
-    return [
-        roomful("Roomful", presence=True),
-        roomful("Roomful, presence off", presence=False),
-        Peer(
-            "bare picows",
-            "bare",
-            [own, str(PEERS / "bare_picows.py")],
-            lambda: None,
-            python_version(own, "picows", "uvloop"),
-        ),
-        Peer("node ws", "bare", ["node", str(BUILD / "node_ws.mjs")], npm("ws"), npm_version("ws")),
-        Peer(
-            "socket.io", "socketio", ["node", str(BUILD / "socket_io.mjs")], npm("socket.io"), npm_version("socket.io")
-        ),
-        Peer(
-            "Starlette",
-            "bare",
-            [foreign, str(PEERS / "starlette_ws.py")],
-            pip("starlette", "uvicorn[standard]"),
-            python_version(foreign, "starlette", "uvicorn", "websockets"),
-        ),
-    ]
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def cores() -> tuple[list[str], list[str]]:
@@ -156,15 +62,17 @@ def raise_open_files() -> int:
 def serving(peer: Peer) -> Iterator[tuple[int, int]]:
     """Port and process id of the peer while it serves. Raises Missing."""
     log = BUILD / "server.log"
+    command, environment = [*cores()[0], *peer.started()], os.environ | {"PYTHONPATH": python_path()}
     with log.open("w") as errors:
         try:
-            process = subprocess.Popen([*cores()[0], *peer.command], stdout=subprocess.PIPE, stderr=errors, text=True)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         except OSError as error:
             raise Missing(str(error)) from error
     assert process.stdout is not None
     try:
         for line in process.stdout:
             if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                wait_for(int(found[1]))
                 yield int(found[1]), process.pid
                 break
         else:
@@ -178,3 +86,19 @@ def serving(peer: Peer) -> Iterator[tuple[int, int]]:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def python_path() -> str:
+    """With Roomful's application in it."""
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(PEERS)]))
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens there: not every server prints its address after it does. Raises Missing after 10 s."""
+    for _ in range(500):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise Missing("nobody listens after 10 s")

@@ -1,4 +1,5 @@
-"""The peer to be measured against: picows by itself, relaying each frame of /pub to all of /sub with one send each."""
+"""The peer to be measured against: picows by itself, relaying each frame of /pub to all of /sub with one send each;
+/echo sends back."""
 
 from __future__ import annotations
 
@@ -25,12 +26,21 @@ class Publisher(WSListener):
             subscriber.send(WSMsgType.TEXT, payload)
 
 
+class Echo(WSListener):
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        transport.send(WSMsgType.TEXT, frame.get_payload_as_bytes())
+
+
+LISTENERS = {b"/pub": Publisher, b"/echo": Echo}
+
+
 def open_listener(request: WSUpgradeRequest) -> WSListener:
-    return Publisher() if request.path == b"/pub" else Subscriber()
+    return LISTENERS.get(request.path, Subscriber)()
 
 
 async def main(port: int) -> None:
-    server = await ws_create_server(open_listener, "127.0.0.1", port)
+    # The small buffer is for the idle rows: a connection's memory is mostly its buffer. Frames here are small.
+    server = await ws_create_server(open_listener, "127.0.0.1", port, read_buffer_init_size=512, backlog=4096)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

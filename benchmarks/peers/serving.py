@@ -1,0 +1,17 @@
+"""uvicorn as the peers want it: quiet, without compression and pings, on a free port that it prints."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import uvicorn
+
+
+def serve(app: Any) -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(
+        app, log_level="warning", ws_per_message_deflate=False, ws_ping_interval=None, backlog=4096, lifespan="off"
+    )
+    uvicorn.Server(config).run([listener])
