@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -220,3 +223,128 @@ async def _started() -> asyncio.Task[None]:
 
 async def _never() -> None:
     await asyncio.Event().wait()
+
+
+# With a task from the first step on
+
+noted: ContextVar[str] = ContextVar("noted", default="outside")
+
+
+@pytest.mark.parametrize("suspends", [0, 1, 3])
+async def test_begun_it_is_one_task_from_its_first_step_to_its_last(suspends: int) -> None:
+    seen: list[asyncio.Task[Any] | None] = []
+
+    async def work() -> str:
+        seen.append(asyncio.current_task())
+        for _ in range(suspends):
+            await asyncio.sleep(0)
+            seen.append(asyncio.current_task())
+        return "done"
+
+    mine = asyncio.current_task()
+    running = eager.begin(work())
+    assert asyncio.current_task() is mine
+    assert isinstance(running, eager.Ended) == (suspends == 0)
+    assert len(seen) == 1
+    if isinstance(running, asyncio.Task):
+        await running
+    assert running.result() == "done"
+    assert len(set(seen)) == 1
+    assert seen[0] is not mine
+    assert isinstance(running, eager.Ended) or seen[0] is running
+
+
+@pytest.mark.parametrize("suspends", [False, True])
+async def test_begun_it_has_a_context_of_its_own(suspends: bool) -> None:
+    async def work() -> str:
+        noted.set("inside")
+        if suspends:
+            await asyncio.sleep(0)
+        return noted.get()
+
+    running = eager.begin(work())
+    assert noted.get() == "outside"
+    if isinstance(running, asyncio.Task):
+        await running
+    assert running.result() == "inside"
+    assert noted.get() == "outside"
+
+
+@pytest.mark.parametrize("suspends", [False, True])
+@pytest.mark.parametrize("error", [LookupError("no"), asyncio.CancelledError(), StopAsyncIteration()])
+async def test_begun_its_error_is_its_outcome(error: BaseException, suspends: bool) -> None:
+    async def work() -> None:
+        if suspends:
+            await asyncio.sleep(0)
+        raise error
+
+    running = eager.begin(work())
+    if isinstance(running, asyncio.Task):
+        await asyncio.wait([running])
+    assert running.cancelled() == isinstance(error, asyncio.CancelledError)
+    with pytest.raises(type(error)):
+        running.result()
+
+
+async def test_begun_it_may_use_deadlines_from_its_first_step_on() -> None:
+    async def work() -> str:
+        try:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "in time"
+        return "never"
+
+    running = eager.begin(work())
+    assert isinstance(running, asyncio.Task)
+    assert await running == "in time"
+
+
+async def test_begun_it_is_cancelled_where_it_waits() -> None:
+    where: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            where.append("left")
+
+    running = eager.begin(work())
+    assert isinstance(running, asyncio.Task)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert where == ["left"]
+
+
+async def test_one_that_ended_leaves_no_task_and_no_complaint() -> None:
+    said: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: said.append(context))
+
+    async def work() -> None:
+        raise LookupError
+
+    before = asyncio.all_tasks()
+    eager.begin(work())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert asyncio.all_tasks() == before
+    assert not said
+
+
+async def test_it_can_be_begun_outside_of_any_task() -> None:
+    running: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    async def work() -> object:
+        return asyncio.current_task()
+
+    def callback() -> None:
+        assert asyncio.current_task() is None
+        outcome = eager.begin(work())
+        assert asyncio.current_task() is None
+        running.set_result(outcome.result())
+
+    asyncio.get_running_loop().call_soon(callback)
+    assert isinstance(await running, asyncio.Task)

@@ -43,6 +43,7 @@ from roomful.model.event import (
     SubscribeReply,
     UnsubscribeEvent,
 )
+from roomful.node import eager
 from roomful.node.stats import Stats
 
 log = logging.getLogger("roomful.hooks")
@@ -153,9 +154,10 @@ class Hooks:
             return None
         begun = perf_counter()
         running = self._start(found, event)
-        done, _ = await asyncio.wait((running,), timeout=self.deadline_s)
+        if not isinstance(running, eager.Ended):
+            await asyncio.wait((running,), timeout=self.deadline_s)
         self._stats.count_hook(type(event).__name__, perf_counter() - begun)
-        if not done:
+        if not (isinstance(running, eager.Ended) or running.done()):
             running.cancel()
             raise self._failure(event, found.hook, f"took longer than {self.deadline_s:g} s")
         if running.cancelled():
@@ -184,11 +186,11 @@ class Hooks:
         log.error("hook %s for %s %s", _name(hook), type(event).__name__, what, exc_info=error)
         return InternalError()
 
-    def _start(self, found: Pattern, event: object) -> asyncio.Future[Any]:
+    def _start(self, found: Pattern, event: object) -> asyncio.Future[Any] | eager.Ended:
         """A task of its own, or a thread for a plain function: a hook that blocks never stops the heartbeats."""
-        loop = asyncio.get_running_loop()
         if found.is_async:
-            return loop.create_task(_contained(found.hook, event))
+            return eager.begin(_contained(found.hook, event))
+        loop = asyncio.get_running_loop()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS_MAX, "roomful-hook")
         return loop.run_in_executor(self._threads, _contained_call, found.hook, event)
