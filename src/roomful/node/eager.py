@@ -57,8 +57,8 @@ class Ended(NamedTuple):
 def begin(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | Ended:
     """Runs the coroutine as a task, in a context of its own, but takes the first step on the spot.
 
-    Its outcome if it did not suspend, else the task that goes on with it; the caller keeps that one. Like the eager tasks
-    of Python 3.12, for every version: inside the first step too there is a current task, which is the same one later.
+    Its outcome if it did not suspend, else the task that goes on with it; the caller keeps that one. Like the eager
+    tasks of Python 3.12, for every version: in the first step too there is a current task, which is the same one later.
     """
     loop = asyncio.get_running_loop()
     context = copy_context()
