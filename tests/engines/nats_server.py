@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -60,9 +61,14 @@ class NatsServer:
             while not await answers(self.port):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+    async def freeze(self) -> None:
+        """SIGSTOP; returns when all its threads have stopped, which takes a moment on a busy machine."""
+        os.kill(self.pid, signal.SIGSTOP)
+        await until(lambda: all(_is_stopped(stat) for stat in Path(f"/proc/{self.pid}/task").glob("*/stat")))
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
 
     async def kill(self) -> None:
         """`kill -9`: nothing is flushed or said."""
@@ -73,6 +79,10 @@ class NatsServer:
     async def restart(self) -> None:
         await self.kill()
         await self.start()
+
+
+def _is_stopped(stat: Path) -> bool:
+    return stat.read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def free_port() -> int:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import pytest
 
@@ -31,14 +30,38 @@ async def test_a_mute_link_is_told_and_made_anew(nats: NatsServer) -> None:
 
 async def test_a_frozen_server_holds_up_nothing_here(nats: NatsServer) -> None:
     async with running(engine_at(nats.url, publish_deadline_s=0.3)) as node:
-        nats.signal(signal.SIGSTOP)
+        await nats.freeze()
         try:
             with pytest.raises(InternalError):
                 await node.broker.publish(CHANNEL, Draft(b"1"), KEEP)
         finally:
-            nats.signal(signal.SIGCONT)
+            nats.thaw()
         await until(lambda: node.engine.ready)
         assert (await node.broker.publish(CHANNEL, Draft(b"2"), KEEP)).position is not None
+
+
+async def test_what_waits_for_a_lost_connection_goes_nowhere_and_the_loss_is_told(
+    nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvloop's transport, unlike asyncio's, raises when one writes to it after its end."""
+    lost = asyncio.Event()
+
+    async def prepare() -> None: ...
+
+    def closed(data: object) -> None:
+        raise RuntimeError("the handler is closed")
+
+    link = Link([nats.url], "test", 1_000_000, prepare, lost.set)
+    await link.start()
+    connection = link._connection
+    assert connection is not None
+    connection._transport.writelines = closed  # type: ignore[union-attr]
+    link.tell("to nobody")
+    await asyncio.wait({connection._flusher_task})  # type: ignore[type-var]
+    link.renew()
+    await lost.wait()
+    await link.stop()
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_no_server_is_one_sentence() -> None:

@@ -101,6 +101,11 @@ class _Connection(Client):
         if queue is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
+    async def _process_op_err(self, e: Exception) -> None:
+        # The library would write what waits, uvloop's closed transport raises at that, and nobody hears of the loss.
+        self._pending, self._pending_data_size = [], 0
+        await super()._process_op_err(e)
+
     def abort(self) -> None:
         """Ends it without waiting for anything that is still to be sent."""
         writer = getattr(self._transport, "_io_writer", None)
