@@ -12,6 +12,7 @@ from roomful.auth.options import TokenOptions
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
 from roomful.model.errors import ConfigError
+from roomful.node.rate_options import RateOptions, VisitorRates
 from roomful.server.config import ApiOptions, Config, ServerOptions
 from roomful.server.config_check import ABOVE_ZERO, check, dev_problems, is_loopback, problems, warnings
 from roomful.server.webhook_options import WebhookOptions
@@ -22,6 +23,16 @@ HISTORY: dict[str, Any] = {"history_size": 10, "history_ttl_s": 60}
 
 def found(config: Config) -> set[str]:
     return {".".join(problem.path) for problem in problems(config)}
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"), [("20/s burst 40", ""), ("6/min", ""), ("often", "is no rate"), ("0/s", "nothing through")]
+)
+def test_rates_are_rates(rate: str, told: str) -> None:
+    config = Config(limits=LimitOptions(rates=RateOptions(user=VisitorRates(publish=rate))))
+    reasons = {".".join(problem.path): problem.reason for problem in problems(config)}
+    assert set(reasons) == ({"limits.rates.user.publish"} if told else set())
+    assert told in "".join(reasons.values())
 
 
 def namespace(name: str = "chat", **options: Any) -> Config:

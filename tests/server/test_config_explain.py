@@ -8,9 +8,11 @@ import pytest
 
 from roomful.auth.options import TokenOptions
 from roomful.model.channel import ChannelOptions, Right
+from roomful.node.rate_options import RateOptions, RoomRates, VisitorRates
 from roomful.server.config import ApiOptions, Config, ServerOptions
 from roomful.server.config_explain import address, explain
 from roomful.server.webhook_options import WebhookOptions
+from roomful.session.options import LimitOptions
 from tests.server.test_config import FULL, SECRET
 
 
@@ -40,6 +42,7 @@ def test_everything_that_matters_is_said() -> None:
         "API          1 key",
         "Metrics      with a key",
         "Engine       memory://",
+        "Rates        none: commands may come as fast as they do",
         "Documents    opened by whom a token or a hook lets; kept in sqlite:///roomful.db",
         "",
         "[namespaces.chat] channels chat:…",
@@ -55,6 +58,13 @@ def test_everything_that_matters_is_said() -> None:
         "  presence     not kept",
         "  slow client  is disconnected",
     ]
+
+
+def test_how_often() -> None:
+    user, room = VisitorRates(publish="10/s burst 30", connect="6/min"), RoomRates(publish="100/s")
+    lines = explain(Config(limits=LimitOptions(rates=RateOptions(user=user, room=room)))).splitlines()
+    begin = lines.index("Rates        each user: publish 10/s burst 30, connect 6/min")
+    assert lines[begin + 1] == "             each room: publish 100/s"
 
 
 def test_what_there_is_on_request() -> None:

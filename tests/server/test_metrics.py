@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from roomful.model.channel import Right
 from roomful.model.publication import Publication
 from roomful.node.document_options import DocumentOptions
 from roomful.node.measured import MeasuredEngine
+from roomful.node.rate_options import RateOptions, VisitorRates
 from roomful.server.config import ApiOptions, MetricsOptions
 from roomful.server.metrics import MEASURES, full_name, read, render
 from roomful.server.worker_peers import Peers
@@ -37,7 +39,9 @@ LOG = ChannelOptions(subscribe="client", publish=Right.CLIENT, history_size=100,
 CONFIG = Config(
     tokens=TokenOptions(anonymous=True),
     metrics=MetricsOptions(open=True),
-    limits=LimitOptions(channels_max=2, outbox_max_bytes=1_000),
+    limits=LimitOptions(
+        channels_max=2, outbox_max_bytes=1_000, rates=RateOptions(user=VisitorRates(presence="1/h burst 1"))
+    ),
     documents=DocumentOptions(store="memory://", compact_entries=1, compact_floor_bytes=0, compact_bytes=0),
     namespaces={"default": OPEN, "log": LOG, "last": ChannelOptions(subscribe="client", slow="latest")},
 )
@@ -91,6 +95,15 @@ async def limits(world: World) -> AsyncIterator[None]:
         await world.client.subscribe(channel)
     with pytest.raises(CommandError):
         await world.client.subscribe("c")
+    yield
+
+
+async def rates(world: World) -> AsyncIterator[None]:
+    for _ in range(2):
+        yield
+        for _ in range(2):
+            with suppress(CommandError):
+                await world.client.call(presence={"channel": "a"})
     yield
 
 
@@ -220,6 +233,7 @@ STORIES: dict[Story, tuple[str, ...]] = {
         *("received_bytes", "commands", "writes", "sent_bytes", "publications", "delivery_seconds", "engine_seconds"),
     ),
     errors: ("command_errors",),
+    rates: ("rate_limited", "command_errors"),
     limits: ("limited", "command_errors"),
     slowness: ("queued_bytes", "catch_ups_begun", "catch_ups_ended"),
     the_end_of_a_slow_one: ("closes", "unsent", "connections"),

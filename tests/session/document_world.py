@@ -20,6 +20,8 @@ from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
 from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
+from roomful.node.rate_options import RateOptions
+from roomful.node.rates import NO_RATES, Rates
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.seams.document_dialect import DocumentDialect
@@ -40,7 +42,7 @@ TOKENS = TokenOptions(hmac_secret="s" * 32)
 class DocumentWorld:
     """options: in place of `[documents]`, open to everybody by default."""
 
-    def __init__(self, *, insecure: bool = False, **options: Any) -> None:
+    def __init__(self, *, insecure: bool = False, rates: RateOptions = NO_RATES, **options: Any) -> None:
         self.clock = VirtualClock(1_000.0)
         self.stats = Stats()
         self.hooks = Hooks(self.stats)
@@ -54,6 +56,7 @@ class DocumentWorld:
             hooks=self.hooks,
             stats=self.stats,
             wheel=Wheel(self.clock),
+            rates=Rates(self.stats, self.clock, rates),
             wall_clock=self.wall,
         )
         self.options = DocumentOptions(**{"access": "client", **options})
@@ -115,8 +118,8 @@ class DocumentWorld:
         query = {"token": token} if token else {}
         return Peer(self, y_websocket.BARE, Request(path=f"/yjs/{name}", query=query, **request), name)
 
-    def hocuspocus(self) -> Peer:
-        return Peer(self, hocuspocus.BARE, Request(path="/hocuspocus"), None)
+    def hocuspocus(self, **request: Any) -> Peer:
+        return Peer(self, hocuspocus.BARE, Request(path="/hocuspocus", **request), None)
 
 
 class Peer:

@@ -15,6 +15,7 @@ from roomful.model.publication import Draft, Position
 from roomful.node.hooks import Hooks
 from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
+from roomful.node.rates import Rates
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.rooms.tags_filter import FilterLimits
@@ -86,6 +87,7 @@ class World:
             hooks=self.hooks,
             stats=self.stats,
             wheel=Wheel(self.clock),
+            rates=Rates(self.stats, self.clock, limits.rates),
             wall_clock=self.wall,
             outboxes_max_bytes=limits.outboxes_max_bytes,
         )

@@ -14,6 +14,8 @@ from roomful.model.disconnects import Disconnect
 from roomful.model.errors import ApplicationError, Forbidden, TooManyRequests
 from roomful.model.event import ConnectEvent
 from roomful.model.order import SubscribeOrder
+from roomful.node.rate_options import RateOptions, RoomRates, VisitorRates
+from roomful.node.rates import Rates
 from roomful.seams.transport import Request
 from roomful.transports.events import events_route
 from roomful.transports.negotiate import TransportOptions
@@ -193,3 +195,16 @@ async def test_its_channels_are_those_of_its_request(served: Served) -> None:
     await served.world.publish("log:2", b"1")
     await served.world.settle()
     assert [event.type for event in stream.events] == ["subscribed"]
+
+
+async def test_who_comes_too_often_is_told_when_to_come_back(served: Served) -> None:
+    rates = RateOptions(user=VisitorRates(connect="1/min burst 1"), room=RoomRates(subscribe="0.05/s burst 2"))
+    served.world.node.rates = Rates(served.world.stats, served.world.clock, rates)
+    assert (await served.get("log:1", token=served.world.token("ann"))).events[0].type == "subscribed"
+    late = await served.get("log:1", token=served.world.token("ann"))
+    assert late.body.startswith(b"retry: 61000\n\n")  # and a second on average, so that they don't come all at once
+    assert [(event.type, event.data["code"]) for event in late.events] == [("drain", 3013)]
+    assert (await served.get("log:1", token=served.world.token("bob"))).events[0].type == "subscribed"
+    crowded = await served.get("log:1", token=served.world.token("carl"))
+    assert crowded.body.startswith(b"retry: 21000\n\n")
+    assert served.world.stats.rate_limited == {("user", "connect"): 1, ("room", "subscribe"): 1}

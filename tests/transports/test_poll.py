@@ -15,6 +15,8 @@ from roomful.model.disconnects import Disconnect
 from roomful.model.errors import TooManyRequests
 from roomful.model.event import ConnectEvent
 from roomful.model.order import SubscribeOrder, UnsubscribeOrder
+from roomful.node.rate_options import RateOptions, VisitorRates
+from roomful.node.rates import Rates
 from roomful.transports.negotiate import TransportOptions
 from roomful.transports.poll import PollEndpoint
 from roomful.transports.stream import Streams
@@ -196,3 +198,14 @@ async def test_a_client_that_goes_leaves_nothing_and_hears_nothing(served: Serve
     await served.world.settle()
     assert sent == []
     served.world.assert_empty()
+
+
+async def test_who_polls_too_often_is_told_when_to_come_back(served: Served) -> None:
+    rates = RateOptions(user=VisitorRates(poll="6/min burst 2"))
+    served.world.node.rates = Rates(served.world.stats, served.world.clock, rates)
+    since = await served.next("log:1")
+    assert (await served.get("log:1", since=since, wait="0")).status_code == 200
+    late = await served.get("log:1", since=since, wait="0")
+    error = late.json()["error"]
+    assert (late.status_code, error["code"], error["retry_after"]) == (429, 111, 10)
+    assert late.headers["retry-after"] == "10"

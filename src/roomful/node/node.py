@@ -37,6 +37,7 @@ from roomful.node.hub import PLAIN, Hub, Manner, Subscriber
 from roomful.node.interest import Interest
 from roomful.node.log_watch import CHECK_S, LogWatch
 from roomful.node.namespaces import Namespaces
+from roomful.node.rates import Rates
 from roomful.node.relay import Relay
 from roomful.node.stats import Stats
 from roomful.node.surveys import Surveys
@@ -115,9 +116,10 @@ class Node:
         wall_clock: Callable[[], float] = time.time,
         check_s: float = CHECK_S,
         admission: Admission | None = None,
+        rates: Rates | None = None,
         outboxes_max_bytes: int = 0,
     ) -> None:
-        """admission: None for one without limits. outboxes_max_bytes: of all connections together, 0 for no limit."""
+        """admission, rates: None for one without limits. outboxes_max_bytes: of all connections together, 0: none."""
         self.id = id
         self.name = name or id
         self.version = version
@@ -127,6 +129,7 @@ class Node:
         self.stats = stats
         self.wheel = wheel
         self.admission = admission or Admission(stats, wheel.now)
+        self.rates = rates or Rates(stats, wheel.now)
         self.backlog = Backlog(stats, outboxes_max_bytes, self._relieve)
         self.wall_clock = wall_clock
         self.hub = Hub()

@@ -16,6 +16,7 @@ class Stats:
     replaced: frames of `latest` channels that a newer one took the place of. unsent: frames that waited for a client
     whose connection ended.
     errors: commands answered with an error, by code. limited: what was refused because it was too much, by limit.
+    rate_limited: commands that came too often, by whom and which.
     hooks, hook_errors: calls of hooks and their failures (not refusals), by event. engine, engine_errors: calls of the
     engine, by operation.
     """
@@ -39,6 +40,7 @@ class Stats:
         "messages_in",
         "not_recovered",
         "publications",
+        "rate_limited",
         "recovered",
         "repaired",
         "replaced",
@@ -65,6 +67,7 @@ class Stats:
         self.repaired = 0
         self.errors: dict[int, int] = {}
         self.limited: dict[str, int] = {}
+        self.rate_limited: dict[tuple[str, str], int] = {}
         self.hooks: dict[str, Histogram] = {}
         self.hook_errors: dict[str, int] = {}
         self.engine: dict[str, Histogram] = {}
@@ -83,6 +86,10 @@ class Stats:
     def count_limited(self, limit: str) -> None:
         """limit: the name of an option, never anything that a client sends."""
         self.limited[limit] = self.limited.get(limit, 0) + 1
+
+    def count_rate_limited(self, by: str, command: str) -> None:
+        """by, command: names of options, as for a limit."""
+        self.rate_limited[by, command] = self.rate_limited.get((by, command), 0) + 1
 
     def count_hook(self, event: str, seconds: float) -> None:
         _of(self.hooks, event).observe(seconds)

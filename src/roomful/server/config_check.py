@@ -16,6 +16,8 @@ from roomful.auth.tokens import TokenAuthenticator
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import DEFAULT_NAMESPACE, NAMESPACE_NAME, RESERVED_NAMESPACES, ChannelOptions
 from roomful.model.errors import ConfigError
+from roomful.node.rate_options import RateOptions
+from roomful.rooms.rate import Rate
 from roomful.server.config import ApiOptions, Config, ServerOptions
 from roomful.server.webhook_options import EventName, WebhookOptions, secret_bytes
 from roomful.session.options import ConnectionOptions
@@ -88,6 +90,7 @@ def problems(config: Config) -> list[Problem]:
         *_server(config.server),
         *_workers(config),
         *_engine(config.engine),
+        *_rates(config.limits.rates),
         *_connection(config.connection),
         *_personal(config),
         *_tokens(config.tokens),
@@ -184,6 +187,14 @@ def _workers(config: Config) -> Iterator[Problem]:
     elif config.server.workers > 1 and config.server.uds is not None:
         reason = "workers share a port, and can't share a Unix socket: take host and port, or workers = 1"
         yield Problem(path, reason)
+
+
+def _rates(options: RateOptions) -> Iterator[Problem]:
+    for by, command, rate in options.configured():
+        try:
+            Rate.parse(rate)
+        except ValueError as error:
+            yield Problem(("limits", "rates", by, command), str(error))
 
 
 def _connection(options: ConnectionOptions) -> Iterator[Problem]:

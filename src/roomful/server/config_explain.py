@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from roomful.auth.options import TokenOptions
 from roomful.model.channel import DEFAULT_NAMESPACE, ChannelOptions, Right
 from roomful.node.document_options import DocumentOptions
+from roomful.node.rate_options import RateOptions
 from roomful.server.config import ApiOptions, Config, ServerOptions, without_password
 from roomful.server.config_check import warnings
 from roomful.server.webhook_options import WebhookOptions
@@ -40,7 +41,19 @@ def _server(config: Config) -> Iterator[str]:
     yield f"API          {_api(config.api)}"
     yield f"Metrics      {_metrics(config)}"
     yield f"Engine       {without_password(config.engine.url)}"
+    yield from _rates(config.limits.rates)
     yield f"Documents    {_documents(config.documents)}"
+
+
+def _rates(options: RateOptions) -> Iterator[str]:
+    """A line for each of those who are counted: `Rates        each user: publish 10/s burst 30, connect 6/min`."""
+    by_whom: dict[str, list[str]] = {}
+    for by, command, rate in options.configured():
+        by_whom.setdefault(by, []).append(f"{command} {rate}")
+    for number, (by, rates) in enumerate(by_whom.items()):
+        yield f"{'' if number else 'Rates':12} each {by}: {', '.join(rates)}"
+    if not by_whom:
+        yield "Rates        none: commands may come as fast as they do"
 
 
 def _metrics(config: Config) -> str:

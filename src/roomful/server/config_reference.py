@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -14,8 +14,10 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from roomful.model.channel import ChannelOptions
+from roomful.node.rate_options import ConnectionRates, RateOptions, RoomRates, VisitorRates
 from roomful.server.centrifuge_options import CLIENT_OPTIONS, LIMITS, NAMESPACE_OPTIONS, Ours
 from roomful.server.config import Config
+from roomful.session.options import LimitOptions
 
 INTRODUCTION = """\
 # Configuration
@@ -64,6 +66,24 @@ Rights: `"nobody"`: only a token or a hook grants it; `"subscriber"`: whoever is
 a user id; `"client"`: also anonymous clients.
 """
 
+RATES = """\
+### `[limits.rates.…]`
+
+How often, by whom: `[limits.rates.connection]`, `[limits.rates.user]`, `[limits.rates.address]`, `[limits.rates.room]`.
+Each option takes a rate: `"20/s burst 40"` is 20 a second and 40 at once; `"6/min"`, `"100/h"`, `"0.5/s"`: without
+`burst` as many at once as the number before the stroke. What isn't written isn't limited. What they mean, and what
+happens beyond: [security](security.md#how-often).
+
+```toml
+[limits.rates.user]
+publish = "10/s burst 30"
+connect = "20/min"
+
+[limits.rates.room]
+publish = "200/s"
+```
+"""
+
 APPENDIX = """\
 ## For those who come from Centrifugo
 
@@ -87,26 +107,29 @@ def reference() -> str:
         if kind is ChannelOptions:
             heading += f"\n{RIGHTS}"
         lines += [heading, *_table(kind), ""]
+        if kind is LimitOptions:
+            lines += [RATES, *_rates(), ""]
     lines.append(APPENDIX)
     for title, options in _SECTIONS:
         lines += [f"### {title}", "", *_counterparts(options), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def descriptions(kind: type[msgspec.Struct]) -> dict[tuple[str, ...], str]:
+def descriptions(kind: type[msgspec.Struct], names: Collection[str] | None = None) -> dict[tuple[str, ...], str]:
     """What the docstring of an Options struct says about its fields: names that are described together → text.
 
     A paragraph of the docstring is prose, or a row of `name: text` and `name, name: text`. A field without a text of
     its own stands with the first one whose text mentions it.
     """
-    fields = "|".join(kind.__struct_fields__)
+    of = kind.__struct_fields__ if names is None else names
+    fields = "|".join(of)
     entry = re.compile(rf"(?:^ *|(?<=[.)] ))((?:{fields})(?:, (?:{fields}))*):\s", re.MULTILINE)
     found: dict[tuple[str, ...], str] = {}
     for paragraph in (kind.__doc__ or "").split("\n\n"):
         _, *parts = entry.split(paragraph)
         rows = zip(parts[::2], parts[1::2], strict=True)
         found |= {tuple(names.split(", ")): " ".join(text.split()) for names, text in rows}
-    for name in set(kind.__struct_fields__).difference(*found):
+    for name in set(of).difference(*found):
         host = next(names for names, text in found.items() if name in text.split())
         found = {(*names, name) if names == host else names: text for names, text in found.items()}
     return found
@@ -124,6 +147,23 @@ def _table(kind: type[msgspec.Struct]) -> Iterator[str]:
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def _rates() -> Iterator[str]:
+    """Which command can be limited by whom."""
+    scopes = {field.name: field.type.__struct_fields__ for field in msgspec.structs.fields(RateOptions)}
+    yield f"| option | {' | '.join(f'`{by}`' for by in scopes)} | counts |"
+    yield f"|---|{'---|' * len(scopes)}---|"
+    texts = {name: text for kind in (RoomRates, ConnectionRates, VisitorRates) for name, text in _own(kind)}
+    for name, text in texts.items():
+        marks = ("x" if name in names else "" for names in scopes.values())
+        yield f"| `{name}` | {' | '.join(marks)} | {text} |"
+
+
+def _own(kind: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
+    """Fields that the docstring of the class itself describes, and how."""
+    for (name,), text in sorted(descriptions(kind, kind.__annotations__).items()):
+        yield name, text
+
+
 def _codes(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -135,6 +175,8 @@ def _values(kind: Any) -> str:
         return ", ".join(_toml(value) for value in members)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return ", ".join(_toml(member.value) for member in kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return "tables"
     if get_origin(kind) is tuple:
         return f"list of {_values(members[0])}"
     if members:
@@ -144,7 +186,7 @@ def _values(kind: Any) -> str:
 
 def _toml(value: Any) -> str:
     """A default as it would be written; a dash for what can only be left out."""
-    if value is None:
+    if value is None or isinstance(value, msgspec.Struct):
         return "–"
     if isinstance(value, tuple):
         return "`[]`" if not value else f"`{list(value)}`"

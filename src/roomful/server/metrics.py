@@ -40,7 +40,8 @@ ERROR_CODES = {100, *(kind.code for kind in RoomfulError.__subclasses__())}
 
 
 class Measure(NamedTuple):
-    """One metric. kind: as Prometheus names it. label: what tells its series apart, "" for a single one."""
+    """One metric. kind: as Prometheus names it. label: what tells its series apart, "" for a single one; several are
+    parted by commas, as their values are."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -79,6 +80,7 @@ MEASURES = (
     Measure("catch_ups_ended", "counter", "", "Of these, those that caught up."),
     Measure("closes", "counter", "code", "Connections that ended, by close code."),
     Measure("limited", "counter", "limit", "What was refused because it was too much, by the option that says so."),
+    Measure("rate_limited", "counter", "by,command", "Commands that came too often: by whom, and which."),
     Measure("hook_seconds", "histogram", "event", "Calls of hooks and webhooks."),
     Measure("hook_errors", "counter", "event", "Of these, those that failed; a refusal is no failure."),
     Measure("engine_seconds", "histogram", "operation", "Calls of the engine."),
@@ -197,7 +199,9 @@ class _Once(Collector):
             for worker, reading in self._readings.items():
                 for label, value in sorted(reading.get(measure.name, {}).items()):
                     labels = {"worker": worker} if worker else {}
-                    if measure.label:
+                    if "," in measure.label:
+                        labels |= zip(measure.label.split(","), label.split(","), strict=True)
+                    elif measure.label:
                         labels[measure.label] = label
                     _add(family, measure, labels, value)
             yield family
@@ -255,6 +259,7 @@ def _of_traffic(live: Live) -> Reading:
         "catch_ups_ended": _one(stats.caught_up),
         "closes": _bounded(stats.disconnects, CLOSE_CODES),
         "limited": _each(stats.limited),
+        "rate_limited": _each({",".join(of): count for of, count in stats.rate_limited.items()}),
     }
 
 

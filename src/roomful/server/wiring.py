@@ -32,6 +32,7 @@ from roomful.node.lag import LagMonitor
 from roomful.node.measured import MeasuredEngine
 from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
+from roomful.node.rates import Rates
 from roomful.node.state_rooms import StateRooms
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
@@ -130,6 +131,7 @@ def wire(
         wheel=wheel,
         check_s=config.engine.check_s,
         admission=_admission(config.limits, stats, wheel, dev),
+        rates=None if dev else Rates(stats, wheel.now, config.limits.rates),
         outboxes_max_bytes=config.limits.outboxes_max_bytes,
     )
     authenticator = TokenAuthenticator(config.tokens)

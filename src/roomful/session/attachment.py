@@ -77,6 +77,10 @@ class Socket(Protocol):
         """A message of that size doesn't wait any more."""
         ...
 
+    def charge(self, command: str, room: str = "") -> bool:
+        """One more of these, or, if a room is named, in that room. False: too many; the connection has ended."""
+        ...
+
     def admitted(self, attachment: Attachment, access: Access) -> None:
         """A document was opened, or its token renewed."""
         ...
@@ -234,10 +238,14 @@ class Attachment:
     async def _open(self, token: str) -> None:
         try:
             self.documents.check_name(self.name)
+            if not self.socket.charge("open"):
+                return
             access = await self.gate.admit(self.socket.event(self.name, self.provider), token)
             if self.state is not State.OPENING:
                 return
             self._adopt(access)
+            if not self.socket.charge("open", self.name):
+                return
             if self.dialect.acknowledges:
                 self.say(d.Authenticated(access.rights.may_write))
             live = await self.documents.open(self.name)
@@ -322,8 +330,9 @@ class Attachment:
             case d.Stateless(payload):
                 self._take_stateless(payload)
             case d.Authenticate(token, _):
-                self._working = True
-                eager.start(self._renew(token))
+                if self.socket.charge("refresh"):
+                    self._working = True
+                    eager.start(self._renew(token))
             case d.Close():
                 self.socket.drop(self)
                 self.say(d.Close("provider_initiated"))

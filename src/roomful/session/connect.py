@@ -63,15 +63,20 @@ async def connect(session: Session, command: c.Connect) -> None:
 async def admit(session: Session, command: c.Connect) -> tuple[Credentials, bytes]:
     """Who the client is, if it may come in, and what goes into the reply's `data`. The session takes the identity on.
 
-    Raises TokenExpired, Expired, what the hook raises; Disconnect.
+    Raises TokenExpired, Expired, TooManyRequests, what the hook raises; Disconnect.
     """
+    if session.allowance is not None:
+        session.allowance.spend(session.entered_as)
     known = await _by_token(session, command.token) if command.token else None
     if session.closed:
         raise disconnect("closed")
     session.user = known.user if known else ""
+    if known is not None:
+        _belongs_to(session, known.user)
     try:
         credentials, data = await _identify(session, command, known)
         _take_on(session, credentials, known)
+        _belongs_to(session, credentials.user)
     finally:
         session.introduce()
     if session.closed:
@@ -98,6 +103,12 @@ async def admit_to(session: Session, token: str, channels: Collection[str]) -> d
         granted = _named(credentials.subs, channel)
         grants[channel] = granted or await authorize(session, channel, options, "", b"")
     return grants
+
+
+def _belongs_to(session: Session, user: str) -> None:
+    """A token's user counts before the hook is asked, the one that the hook names when it has answered."""
+    if session.allowance is not None:
+        session.allowance.belongs_to(user or ANONYMOUS_PREFIX + session.client, session.entered_as)
 
 
 def _named(subs: Mapping[str, Grant], channel: str) -> Grant | None:
@@ -217,6 +228,7 @@ async def _server_side_grants(session: Session, command: c.Connect, credentials:
         grants.setdefault(channel, Grant())
         if context.options.single_connection:
             await _replace_older(session, channel)
+    asked_for = []
     for channel, wanted in command.subs.items():
         if channel in grants:
             continue
@@ -226,10 +238,12 @@ async def _server_side_grants(session: Session, command: c.Connect, credentials:
             raise disconnect("bad_request") from None
         try:
             grants[channel] = await authorize(session, channel, options, "", wanted.data)
+            asked_for.append(channel)
         except RoomfulError as refusal:
             if refusal.temporary:  # says nothing about the right; the client is to come again with all its channels
                 raise
             log.debug("client %s asked for %r in its connect and doesn't get it: %s", session.client, channel, refusal)
+    session.spend_rooms("subscribe", asked_for)
     return grants
 
 

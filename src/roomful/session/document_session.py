@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from roomful.model import document as d
+from roomful.model.client import ANONYMOUS_PREFIX
 from roomful.model.disconnects import DISCONNECTS
 from roomful.model.document import Rights
-from roomful.model.errors import NotAvailable, RoomfulError, WireError
+from roomful.model.errors import NotAvailable, RoomfulError, TooManyRequests, WireError
 from roomful.model.event import DocumentOpenEvent
 from roomful.model.order import DisconnectOrder, DocumentRightsOrder, Order
 from roomful.node.documents import Documents
@@ -37,6 +38,16 @@ CODES = {
     DISCONNECTS["expired"][0]: (4501, "token expired"),
 }
 """Room disconnects as Yjs clients understand them; others become 4000 to 4999 as they are, or 4500."""
+
+RATED = {
+    d.SyncStep1: "sync",
+    d.QueryAwareness: "sync",
+    d.SyncStep2: "edit",
+    d.SyncUpdate: "edit",
+    d.AwarenessUpdate: "awareness",
+    d.Stateless: "stateless",
+}
+"""Whose rate a message counts for."""
 
 SESSION_MARK = "\0"
 """Parts a document's name from a session id in a Hocuspocus routing key."""
@@ -62,6 +73,7 @@ class DocumentSession:
 
     __slots__ = (
         "_admitted",
+        "_allowance",
         "_attachments",
         "_auth_due",
         "_closed",
@@ -96,6 +108,7 @@ class DocumentSession:
         self.dialect = dialect
         self.request = request
         self.client = context.new_id()
+        self._allowance = node.rates.allowance(self.client, request.address)
         self.user = ""
         self.secret = ""
         self.wheel_slot = 0
@@ -214,6 +227,19 @@ class DocumentSession:
         self._waiting -= 1
         self._waiting_bytes -= size
 
+    def charge(self, command: str, room: str = "") -> bool:
+        allowance = self._allowance
+        if allowance is None or self._closed:
+            return not self._closed
+        try:
+            if room:
+                allowance.spend_rooms(command, (room,))
+            else:
+                allowance.spend(command)
+        except TooManyRequests as error:
+            self._come_back(error)
+        return not self._closed
+
     def admitted(self, _attachment: Attachment, access: Access) -> None:
         if not self._admitted:
             self._admitted = True
@@ -221,6 +247,12 @@ class DocumentSession:
             self.user = access.user
             self.context.node.admission.settled(self.request.address)
             self.context.node.directory.add(self)
+        if self._allowance is not None:
+            try:
+                self._allowance.belongs_to(access.user or ANONYMOUS_PREFIX + self.client, "open")
+            except TooManyRequests as error:
+                self._come_back(error)
+                return
         self._watch_expiry()
 
     def drop(self, attachment: Attachment) -> None:
@@ -296,7 +328,14 @@ class DocumentSession:
             attachment = self._new(key, key.partition(SESSION_MARK)[0])
             if attachment is None:
                 return
-        attachment.receive(message, size)
+        command = RATED.get(type(message)) if self._allowance is not None else None
+        if command is None or self.charge(command):
+            attachment.receive(message, size)
+
+    def _come_back(self, error: TooManyRequests) -> None:
+        """These wires have no error for one message. Nothing is lost: the client brings all that it holds again."""
+        log.info("client %s is sent away: %s", self.client, error)
+        self.end(*((4205, "Reset Connection") if self.dialect.acknowledges else (1013, error.message)))
 
     def _new(self, key: str, name: str) -> Attachment | None:
         options = self.context.documents.options

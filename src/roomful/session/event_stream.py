@@ -68,6 +68,7 @@ class EventStream(Session):
         Raises what a connect and a subscribe raise (RoomfulError, Disconnect); then nothing has been sent.
         """
         grants = await admit_to(self, token, self._since)
+        self.spend_rooms("subscribe", grants)
         wanted = {channel: wanting(position) for channel, position in self._since.items()}
         entries = await enter_all(self, wanted, grants, server_side=False)
         self.context.node.directory.add(self)

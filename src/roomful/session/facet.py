@@ -29,5 +29,6 @@ async def publish_to_facet(session: Session, command: c.Publish, facet: Facet) -
         raise Forbidden
     if reply is not None and reply.data is not None:
         data = to_client(reply.data)
+    session.spend_rooms("publish", (channel,))
     await node.facets.publish(channel, session.info_in(facet.base), data)
     return PUBLISHED

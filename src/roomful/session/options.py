@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from roomful.node.rate_options import RateOptions
+
 
 class ConnectionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The `[connection]` table. Defaults are those that Centrifuge clients are made for (protocol, section 22).
@@ -43,6 +45,7 @@ class LimitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     `Retry-After` (`/events`: event `drain`) before its token is looked at. 0 for no limit.
     unauthenticated_per_address_max: connections of one IPv4 address, or one IPv6 network of 64 bits, that haven't said
     yet who they are (429). 0 for no limit. Behind a proxy, `server.trusted_proxies` has to name it.
+    rates: the tables `[limits.rates.connection]`, `.user`, `.address` and `.room`; see below.
     """
 
     message_max_bytes: int = 65_536
@@ -57,3 +60,4 @@ class LimitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     connections_per_user_max: int = 0
     handshakes_per_s: float = 500.0
     unauthenticated_per_address_max: int = 100
+    rates: RateOptions = RateOptions()

@@ -87,6 +87,8 @@ class Poll(Session):
     dialect: for the hub, which encodes for whoever listens.
     """
 
+    entered_as = "poll"
+
     __slots__ = ("_first", "_grants", "_live", "_since", "_transport")
 
     def __init__(

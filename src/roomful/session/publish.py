@@ -43,6 +43,7 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
     granted = reply is not None or session.context.insecure
     if not granted and not options.publish.allows(session.user, channel in session.subscriptions):
         raise Forbidden
+    session.spend_rooms("publish", (channel,))
     skip_history = reply is not None and reply.skip_history
     await node.publish(channel, _draft(session, command, options, reply), skip_history=skip_history)
     return PUBLISHED

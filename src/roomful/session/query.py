@@ -32,6 +32,7 @@ async def history(session: Session, command: c.History) -> HistoryResult:
     if not options.has_history:
         raise NotAvailable("the channel has no history")
     _require(session, channel, options.history)
+    session.spend_rooms("history", (channel,))
     if since is not None and command.reverse and since.offset == 0:
         raise BadRequest("nothing lies before offset 0")
     limit = limits.history_max if command.limit < 0 else min(command.limit, limits.history_max)
@@ -50,6 +51,7 @@ def _require_presence(session: Session, channel: str) -> None:
     if not options.presence:
         raise NotAvailable("the channel keeps no presence")
     _require(session, channel, options.see_presence)
+    session.spend_rooms("presence", (channel,))
 
 
 def _require(session: Session, channel: str, right: Right) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -19,8 +19,8 @@ from typing import Any
 
 from roomful.model import command as c
 from roomful.model.client import ClientInfo
-from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect
-from roomful.model.errors import InternalError, RoomfulError, Unencodable, WireError
+from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
+from roomful.model.errors import InternalError, RoomfulError, TooManyRequests, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
 from roomful.model.facet import facets_of
 from roomful.model.order import ConnectionOrder
@@ -29,6 +29,7 @@ from roomful.model.push import DisconnectPush, Push, UnsubscribePush
 from roomful.model.reply import Failure, Result
 from roomful.node import eager
 from roomful.node.node import Node
+from roomful.node.rates import Allowance
 from roomful.node.wheel import Wheel
 from roomful.rooms.recovery import Gap
 from roomful.rooms.tags_filter import FilterLimits
@@ -40,6 +41,19 @@ from roomful.session.outbox import Outbox, SingleMessages
 from roomful.session.subscription import BEHIND, ENDED, PENDING, Arrival, Subscription
 
 log = logging.getLogger("roomful.session")
+
+RATED: Mapping[type, str] = {
+    c.Subscribe: "subscribe",
+    c.Publish: "publish",
+    c.Presence: "presence",
+    c.PresenceStats: "presence",
+    c.History: "history",
+    c.Send: "send",
+    c.Rpc: "rpc",
+    c.Refresh: "refresh",
+    c.SubRefresh: "refresh",
+}
+"""Whose rate a command counts for; a connect counts where its user becomes known (`connect.py`)."""
 
 REFUSED_CLOSE_S = 5.0
 """A client whose connect was refused closes by itself; else we do after this long."""
@@ -125,6 +139,9 @@ class Context:
 class Session:
     """One connection, from its opening to its end. Made by an endpoint, called by a transport (`seams.transport`)."""
 
+    entered_as = "connect"
+    """Whose rate it counts for that the client comes."""
+
     __slots__ = (
         "_behind",
         "_ended",
@@ -136,6 +153,7 @@ class Session:
         "_native_pings",
         "_ping_due",
         "_pong_due",
+        "allowance",
         "arrivals",
         "client",
         "conn_info",
@@ -164,6 +182,7 @@ class Session:
         self.request = request
         self.state = State.OPENED
         self.client = context.new_id()
+        self.allowance = node.rates.allowance(self.client, request.address)
         self.user = ""
         self.secret = ""
         """By it a client sends commands another way than over the transport; the API addresses it so, too."""
@@ -319,6 +338,11 @@ class Session:
         if ping_s > 0:
             self._ping_due = self._wheel.now() + ping_s * (0.5 + self.context.random() / 2)
             self._wheel.schedule(self, self._ping_due)
+
+    def spend_rooms(self, command: str, rooms: Iterable[str]) -> None:
+        """The client may do that in these rooms; whether they have had too much of it, raises TooManyRequests."""
+        if self.allowance is not None:
+            self.allowance.spend_rooms(command, rooms)
 
     def watch_expiry(self, at: float) -> None:
         """`context.on_expiry` is to run at `at`, seconds since 1970; the earliest of all such times counts."""
@@ -515,6 +539,8 @@ class Session:
             if kind is c.Pong:
                 self._take_pong()
                 return
+            if self.allowance is not None and kind in RATED:
+                self._spend(self.allowance, kind)
             result = await self.context.handlers[kind](self, command)
             if result is not None:
                 self.reply(command.id, result)  # type: ignore[union-attr]  # only Send and Pong have no id
@@ -525,6 +551,14 @@ class Session:
         except Exception:
             log.exception("a %s command of client %s failed", kind.__name__, self.client)
             self._refuse(command, InternalError())
+
+    def _spend(self, allowance: Allowance, kind: type) -> None:
+        try:
+            allowance.spend(RATED[kind])
+        except TooManyRequests:
+            if kind is c.Send:  # nothing answers it, and it mustn't be lost without a word
+                raise disconnect("too_many_requests") from None
+            raise
 
     def _refuse(self, command: c.Command, error: RoomfulError) -> None:
         self.context.node.stats.count_error(error.code)

@@ -61,6 +61,7 @@ async def subscribe(session: Session, command: c.Subscribe) -> None:
         raise Forbidden("the namespace isn't of that type")
     with session.arriving(channel) as arrival:
         grant = await authorize(session, channel, options, command.token, command.data)
+        session.spend_rooms("subscribe", (channel,))
         entry = await enter(session, command, options, grant, server_side=False)
     entry.subscription.ending = arrival.ending
     session.reply(command.id, entry.result)

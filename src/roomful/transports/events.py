@@ -42,9 +42,9 @@ def _open(context: Context, stream: Stream, request: Request) -> Receiver | Refu
     except BadRequest as error:
         return refused(error)
     dialect = EVENTS if len(since) == 1 else EVENTS_MANY
+    start = partial(stream.start, CONTENT_TYPE, heartbeat=dialect.ping())
     retry_ms = RETRY_MIN_MS + int(context.random() * RETRY_SPREAD_MS)
-    start = partial(stream.start, CONTENT_TYPE, first=retry(retry_ms), heartbeat=dialect.ping())
-    session = EventStream(context, stream, dialect, request, since, start)
+    session = EventStream(context, stream, dialect, request, since, partial(start, first=retry(retry_ms)))
     if stream.draining:
         session.end(*DISCONNECTS["shutdown"])
     elif stream.overloaded:
@@ -60,6 +60,9 @@ async def _follow(session: EventStream, stream: Stream, token: str) -> None:
         await session.follow(token)
     except RoomfulError as error:
         if error.temporary:
+            if error.retry_after_s is not None:  # the stream begins with it, and ends
+                retry_ms = int(error.retry_after_s * 1000 + session.context.random() * RETRY_SPREAD_MS)
+                stream.start(CONTENT_TYPE, first=retry(max(RETRY_MIN_MS, retry_ms)))
             session.end(*DISCONNECTS["too_many_requests" if error.code == 111 else "internal"])
         else:
             stream.refuse(refused(error))
