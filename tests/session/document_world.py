@@ -157,7 +157,7 @@ class Peer:
     def close(self, code: int, reason: str) -> None:
         if self.closed is None:
             self.closed = (code, reason)
-            asyncio.get_running_loop().call_soon(self.session.on_close, code, reason)
+            asyncio.get_running_loop().call_soon(lambda: self.session.on_close(code, reason))  # not made yet, maybe
 
     def pause_reading(self) -> None:
         """Never paused here."""

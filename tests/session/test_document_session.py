@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from pycrdt import Text
 
 from roomful.model import document as d
@@ -235,11 +237,13 @@ async def test_the_hook_may_take_time_and_the_client_may_go_meanwhile(documents:
 
     @documents.on(DocumentOpenEvent)
     async def admit(event: DocumentOpenEvent) -> DocumentOpenReply:
+        await asyncio.sleep(0)
         peers[-1].cut()
         return DocumentOpenReply()
 
     peers.append(documents.y_websocket())
     await documents.settle()
+    assert peers[-1].closed == (1006, "")
     assert documents.store.loads == 0
     assert not documents.node.connections
 
