@@ -22,6 +22,7 @@ anonymous = true
 
 [limits]
 handshakes_per_s = 100000
+unauthenticated_per_address_max = 100000
 channels_max = 200000
 
 [namespaces.bench]
