@@ -466,3 +466,34 @@ async def _newest_after(steps: list[str], fields: dict[str, Any]) -> None:
     await drain()
     assert reader.texts[-1:] == ([newest] if newest else [])
     await world.stop()
+
+
+async def test_five_hundred_who_come_back_at_once_share_two_reads_of_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(world, "log:1", *"abcdefghij")
+    epoch = (await world.head("log:1")).epoch
+    clients = [await world.client() for _ in range(500)]
+    reads = 0
+    history = world.memory.broker.history
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await history(*arguments)
+
+    monkeypatch.setattr(world.memory.broker, "history", counted)
+    world.engine.quick = False
+    for number, client in enumerate(clients):
+        since = {"recover": True, "epoch": epoch, "offset": number % 10}
+        client.send({"id": 7, "subscribe": {"channel": "log:1", **since}})
+    await world.settle()
+    while world.engine.let(name="subscribe"):  # the broker's: from here on everybody listens
+        await world.settle()
+    await world.engine.rush()
+    assert reads == 2
+    for number, client in enumerate(clients):
+        client.read()
+        told = client._replies[7]["subscribe"]
+        assert told["recovered"]
+        assert [found["offset"] for found in told.get("publications", [])] == list(range(number % 10 + 1, 11))

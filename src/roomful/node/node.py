@@ -39,6 +39,7 @@ from roomful.node.log_watch import CHECK_S, LogWatch
 from roomful.node.namespaces import Namespaces
 from roomful.node.rates import Rates
 from roomful.node.relay import Relay
+from roomful.node.shared_reads import SharedReads
 from roomful.node.stats import Stats
 from roomful.node.surveys import Surveys
 from roomful.node.typing_rooms import TypingRooms
@@ -139,6 +140,7 @@ class Node:
         """Every open connection, also those that haven't said `connect` yet."""
         self.facets = Facets({"typing": TypingRooms(engine.broker, self.hub, wheel)})
         self._interest = Interest(engine.broker)
+        self._reads = SharedReads()
         self._taps: dict[str, Tap] = {}
         self._surveys = Surveys(engine.control, id)
         self.relay = Relay(engine.control, id)
@@ -213,8 +215,10 @@ class Node:
         return await self.engine.broker.publish(channel, draft, keep)
 
     async def history(self, channel: str, wanted: HistoryFilter) -> Page:
-        """Part of a channel's stream. Raises NotAvailable for a channel without history."""
-        page = await self.engine.broker.history(channel, wanted, self._retention(channel))
+        """Part of a channel's stream, from a read that all who ask at once share. Raises NotAvailable for a channel
+        without history."""
+        keep = self._retention(channel)
+        page = await self._reads.read(channel, wanted, lambda part: self.engine.broker.history(channel, part, keep))
         self._watch.note(channel, page.head)
         return page
 
