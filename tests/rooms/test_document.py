@@ -293,5 +293,15 @@ def test_edits_in_python_are_told_as_an_update() -> None:
     assert len(updates) == 2
 
 
+def test_who_edits_in_python_counts_as_a_client() -> None:
+    document = Document()
+    document.apply(HI)
+    doc, end = document.watch(lambda _: None)
+    doc.get("t", type=Text).insert(0, "!")
+    end()
+    assert document.clients == 2
+    assert document.knows(doc.client_id)
+
+
 def test_an_encoded_document_is_a_value() -> None:
     assert Document().encode() == Encoded()

@@ -36,17 +36,26 @@ from tests.node.slow_store import SlowStore
 HookT = TypeVar("HookT", bound=Callable[..., Any])
 
 WALL_AT_START = 1_700_000_000.0
+LINEAGES = itertools.count(9_000_001)
+"""No two worlds draw the same."""
 TOKENS = TokenOptions(hmac_secret="s" * 32)
 
 
 class DocumentWorld:
-    """options: in place of `[documents]`, open to everybody by default."""
+    """options: in place of `[documents]`, open to everybody by default. store: of a world before this one."""
 
-    def __init__(self, *, insecure: bool = False, rates: RateOptions = NO_RATES, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        insecure: bool = False,
+        rates: RateOptions = NO_RATES,
+        store: SlowStore | None = None,
+        **options: Any,
+    ) -> None:
         self.clock = VirtualClock(1_000.0)
         self.stats = Stats()
         self.hooks = Hooks(self.stats)
-        self.store = SlowStore()
+        self.store = store or SlowStore()
         self.errors: list[dict[str, Any]] = []
         self.node = Node(
             id="node-1",
@@ -61,14 +70,13 @@ class DocumentWorld:
         )
         self.options = DocumentOptions(**{"access": "client", **options})
         numbers = itertools.count(1)
-        lineages = itertools.count(9_000_001)
         self.documents = Documents(
             self.store,
             self.options,
             self.node.wheel,
             self.hooks,
             DocumentBus(self.node, alone=True),
-            new_client_id=lambda: next(lineages),
+            new_client_id=lambda: next(LINEAGES),
             wall_clock=self.wall,
         )
         authenticator = TokenAuthenticator(TOKENS, clock=self.wall)

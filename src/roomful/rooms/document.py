@@ -145,11 +145,13 @@ class Document:
 
     @property
     def clients(self) -> int:
-        """How many client ids have ever written in it."""
+        """How many client ids have ever written in it. Raises Malformed, Broken."""
+        self._catch_up()
         return len(self._clocks)
 
     def knows(self, client: int) -> bool:
-        """Whether that client id has written in it."""
+        """Whether that client id has written in it. Raises Malformed, Broken."""
+        self._catch_up()
         return client in self._clocks
 
     @property
