@@ -7,10 +7,14 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+from hypothesis import settings
 
 from tests.components import UNPACKAGED, find
 
 pytest_plugins = ["tests.served"]
+
+settings.register_profile("roomful", deadline=None)  # a crowded machine is no fault of what is tested
+settings.load_profile("roomful")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -27,7 +27,7 @@ from roomful.model.event import (
     SubscribeEvent,
     SubscribeReply,
 )
-from roomful.node.hooks import HOOKS, Hooks
+from roomful.node.hooks import HOOKS, THREADS_MAX, Hooks
 from roomful.node.stats import Stats
 
 PUBLISH = PublishEvent("client", "ann", "chat:1", {"text": "hello"})
@@ -314,6 +314,25 @@ async def test_a_plain_hook_that_takes_too_long_holds_up_nobody_else(stats: Stat
         assert await hooks.call(RpcEvent("client", "ann", ""), "") == RpcReply(1)
     finally:
         go_on.set()
+
+
+async def test_11_a_plain_hook_that_hangs_in_all_its_threads_holds_up_no_other(stats: Stats) -> None:
+    hooks, go_on = Hooks(stats, deadline_s=5.0), threading.Event()
+
+    def hang(_event: Any) -> None:
+        go_on.wait(5)
+
+    hooks.add(PublishEvent, None, hang)
+    hooks.add(RpcEvent, None, lambda event: RpcReply(1))
+    try:
+        hanging = [asyncio.ensure_future(hooks.call(PUBLISH, "chat:1")) for _ in range(THREADS_MAX + 8)]
+        await asyncio.sleep(0)
+        assert await hooks.call(RpcEvent("client", "ann", ""), "") == RpcReply(1)
+        assert not any(call.done() for call in hanging)
+    finally:
+        go_on.set()
+    assert await asyncio.gather(*hanging) == [None] * len(hanging)
+    hooks.remove(hang)
 
 
 async def test_two_calls_of_a_plain_hook_run_at_once(hooks: Hooks) -> None:

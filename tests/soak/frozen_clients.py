@@ -24,6 +24,7 @@ from websockets.asyncio.client import connect
 
 from roomful.testing.client_process import ClientProcess
 from roomful.testing.ledger import BookError, Ledger
+from tests.engines.redis_server import eventually
 from tests.served import Server, serve
 
 CONFIG = """
@@ -127,6 +128,7 @@ async def one(load: Load, freeze: bool) -> Run:
         server = await serve(Path(directory), config=CONFIG.format(key=KEY), dev=False)
         url = f"ws://127.0.0.1:{server.port}/connection/websocket"
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(server.stop)
             http = await stack.enter_async_context(
                 httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": KEY}, timeout=30)
             )
@@ -148,20 +150,16 @@ async def one(load: Load, freeze: bool) -> Run:
             for process in frozen:
                 process.thaw()
 
-            def reads() -> list[int]:
-                return [client.reads for process in processes for client in process.clients]
-
             try:
-                for process in processes:
-                    await process.until(lambda: run.published * load.clients // load.rooms <= sum(reads()), 180.0)
+                wanted = run.published * load.clients // load.rooms
+                await eventually(lambda: sum(c.reads for p in processes for c in p.clients) >= wanted, 180.0)
                 ledger.check()
                 run.verdict = "holds"
             except (TimeoutError, BookError) as error:
-                run.verdict = f"BROKEN {error}"
+                run.verdict = f"BROKEN {error!r}"
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await server.stop()
     return run
 
 

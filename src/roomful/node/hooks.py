@@ -49,7 +49,8 @@ from roomful.node.stats import Stats
 log = logging.getLogger("roomful.hooks")
 
 THREADS_MAX = 32
-"""Plain functions that run at once; the loop's own pool has 6 on two cores, which a few slow hooks would fill."""
+"""Calls of one plain function that run at once. Each has threads of its own: one that hangs in all of them holds up
+nobody but itself."""
 
 Hook = Callable[[Any], Any]
 
@@ -105,7 +106,7 @@ class Hooks:
         self._patterns: dict[type, list[Pattern]] = {}
         self._stats = stats
         self.deadline_s = deadline_s
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: dict[int, ThreadPoolExecutor] = {}  # by id of the hook, which may not be hashable
 
     def add(self, event: type, pattern: str | None, hook: Hook) -> None:
         """Raises ConfigError for an event that can't be hooked, a narrowing it doesn't have, or a second equal hook."""
@@ -131,6 +132,9 @@ class Hooks:
                 self._patterns[event] = left
             else:
                 del self._patterns[event]
+        threads = self._threads.pop(id(hook), None)
+        if threads is not None:
+            threads.shutdown(wait=False)
 
     def has(self, event: type) -> bool:
         """Whether any hook listens to this event."""
@@ -190,10 +194,10 @@ class Hooks:
         """A task of its own, or a thread for a plain function: a hook that blocks never stops the heartbeats."""
         if found.is_async:
             return eager.begin(_contained(found.hook, event))
-        loop = asyncio.get_running_loop()
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(THREADS_MAX, "roomful-hook")
-        return loop.run_in_executor(self._threads, _contained_call, found.hook, event)
+        threads = self._threads.get(id(found.hook))
+        if threads is None:
+            threads = self._threads[id(found.hook)] = ThreadPoolExecutor(THREADS_MAX, "roomful-hook")
+        return asyncio.get_running_loop().run_in_executor(threads, _contained_call, found.hook, event)
 
 
 class HookExit(Exception):

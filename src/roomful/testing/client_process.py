@@ -264,7 +264,11 @@ async def _socket(job: Job) -> socket.socket:
 
 async def _run() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    await asyncio.gather(*(_Client(number, job).run() for number in range(len(job.channels))))
+    running = asyncio.gather(*(_Client(number, job).run() for number in range(len(job.channels))))
+    # Whoever started us is gone: nobody else would ever end us.
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), running.cancel)
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 if __name__ == "__main__":
