@@ -98,9 +98,30 @@ async def test_6_a_mute_server_costs_a_deadline_and_is_found_again(link: Link, p
     with pytest.raises(InternalError, match="doesn't answer in time"):
         await link.call("PING", again=True)
     assert not link.connected
+    proxy.heal()
+    await eventually(lambda: link.connected)
+    assert await link.call("PING", again=True) == b"PONG"
+
+
+async def test_6_one_call_after_the_other_costs_one_deadline_altogether(link: Link, proxy: FaultProxy) -> None:
+    proxy.hole()
+    with pytest.raises(InternalError, match="doesn't answer in time"):
+        await link.call("PING", again=True)
+    with pytest.raises(InternalError, match="can't be reached"):
+        link.call("PING", again=True)  # not even a future to wait for
+
+
+async def test_6_a_server_that_has_just_gone_is_waited_for_until_its_absence_is_a_deadline_old(
+    link: Link, server: RedisServer
+) -> None:
+    await server.kill()
+    await eventually(lambda: not link.connected)
     with pytest.raises(InternalError, match="can't be reached"):
         await link.call("PING", again=True)
-    proxy.heal()
+    with pytest.raises(InternalError, match="can't be reached"):
+        link.call("PING", again=True)
+    await server.start()
+    await eventually(lambda: link.connected)
     assert await link.call("PING", again=True) == b"PONG"
 
 
@@ -113,6 +134,7 @@ async def test_6_what_waits_is_bounded(proxy: FaultProxy) -> None:
         link.call("PING", again=True)
     await asyncio.gather(*calls, return_exceptions=True)
     proxy.heal()
+    await eventually(lambda: link.connected)
     assert await link.call("PING", again=True) == b"PONG"
     await link.close()
 

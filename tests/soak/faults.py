@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 
 from tests.engines.redis_server import RedisServer, eventually
 from tests.soak.fleet import Fleet, SharedT
 
 UNREADY_S = 10.0
 """A deaf node says that it isn't ready within this."""
+
+
+async def nothing(fleet: Fleet[SharedT], seconds: float) -> None:
+    """To compare with."""
+    await asyncio.sleep(seconds)
 
 
 async def killed_listeners(fleet: Fleet[RedisServer], seconds: float, every_s: float = 2.0) -> None:
@@ -35,21 +41,25 @@ async def large_messages(fleet: Fleet[RedisServer], seconds: float) -> None:
         await asyncio.sleep(1.0)
 
 
-async def mute_link(fleet: Fleet[RedisServer], seconds: float) -> None:
-    """The first node's link to Redis is open but mute: it finds out and says so in time."""
+async def mute_link(fleet: Fleet[SharedT], seconds: float) -> None:
+    """The first node's link to the shared server is open but mute: it finds out and says so in time."""
     node = fleet.nodes[0]
     node.proxy.hole()
-    await asyncio.gather(eventually(lambda: _unready(fleet), UNREADY_S), asyncio.sleep(seconds))
+    begun = time.monotonic()
+    await eventually(lambda: _unready(fleet), UNREADY_S)
+    unready = time.monotonic()
+    fleet.notes.append(f"not ready after {unready - begun:.1f} s")
+    await asyncio.sleep(begun + seconds - unready)
     node.proxy.heal()
     await eventually(node.ready, 30.0)
 
 
-async def _unready(fleet: Fleet[RedisServer]) -> bool:
+async def _unready(fleet: Fleet[SharedT]) -> bool:
     return not await fleet.nodes[0].ready()
 
 
-async def slow_link(fleet: Fleet[RedisServer], seconds: float, delay_s: float = 3.0) -> None:
-    """Everything that the first node tells Redis arrives late."""
+async def slow_link(fleet: Fleet[SharedT], seconds: float, delay_s: float = 3.0) -> None:
+    """Everything that the first node tells the shared server arrives late."""
     node = fleet.nodes[0]
     node.proxy.up.delay_s = delay_s
     await asyncio.sleep(seconds)
@@ -57,7 +67,7 @@ async def slow_link(fleet: Fleet[RedisServer], seconds: float, delay_s: float = 
     await eventually(node.ready, 30.0)
 
 
-async def frozen_node(fleet: Fleet[RedisServer], seconds: float) -> None:
+async def frozen_node(fleet: Fleet[SharedT], seconds: float) -> None:
     """SIGSTOP of a node, and SIGCONT."""
     fleet.nodes[0].signal(signal.SIGSTOP)
     await asyncio.sleep(seconds)
@@ -65,7 +75,7 @@ async def frozen_node(fleet: Fleet[RedisServer], seconds: float) -> None:
     await eventually(fleet.nodes[0].ready, 30.0)
 
 
-async def killed_node(fleet: Fleet[RedisServer], seconds: float) -> None:
+async def killed_node(fleet: Fleet[SharedT], seconds: float) -> None:
     """`kill -9` of a node: its clients go to the others."""
     fleet.nodes[-1].signal(signal.SIGKILL)
     await asyncio.sleep(seconds)

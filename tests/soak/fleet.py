@@ -30,6 +30,8 @@ from tests.served import Server, serve
 CONFIG = """
 [engine]
 {engine}
+[metrics]
+open = true
 [namespaces.room]
 history_size = {history}
 history_ttl_s = 300
@@ -205,7 +207,9 @@ class Follower(Client):
 
 
 class Publisher(Client):
-    """Publishes numbers to all channels in turn. interval_s: between two. paused: it waits."""
+    """Publishes numbers to all channels in turn. interval_s: between two. paused: it waits.
+
+    slowest_s: how long the slowest answer took that came at all."""
 
     def __init__(self, urls: Sequence[str], channels: Sequence[str], name: str, ledger: Ledger, interval_s: float):
         super().__init__(urls)
@@ -216,6 +220,7 @@ class Publisher(Client):
         self.published = 0
         self.refused = 0
         self.under_way = 0
+        self.slowest_s = 0.0
         self.paused = False
 
     async def connected(self, connection: Connection) -> None:
@@ -230,12 +235,15 @@ class Publisher(Client):
                 number = self.ledger.write(channel, self.name)
                 self.under_way += 1
                 reply = connection.send(publish={"channel": channel, "data": {"n": number, "by": self.name}})
-                reply.add_done_callback(lambda reply, at=(channel, number): self._answered(reply, *at))  # type: ignore[misc]
+                at = channel, number, loop.time()
+                reply.add_done_callback(lambda reply, at=at: self._answered(reply, *at))  # type: ignore[misc]
             turn += 1
             await asyncio.sleep(max(0.0, begun + turn * self.interval_s - loop.time()))
 
-    def _answered(self, reply: asyncio.Future[dict[str, Any]], channel: str, number: int) -> None:
+    def _answered(self, reply: asyncio.Future[dict[str, Any]], channel: str, number: int, asked: float) -> None:
         self.under_way -= 1
+        if not reply.cancelled():
+            self.slowest_s = max(self.slowest_s, asyncio.get_running_loop().time() - asked)
         if reply.cancelled() or "error" in reply.result():
             self.refused += 1
             self.ledger.unsure(channel, number, self.name)
@@ -257,13 +265,22 @@ class Node:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.server.pid, number)
 
+    async def metrics(self) -> dict[str, float]:
+        """By the name of the series, labels and all: `roomful_engine_ready`, `roomful_gaps_total{reason="deaf"}` …"""
+        async with httpx.AsyncClient(timeout=10.0) as client:
+            text = (await client.get(self.url + "/metrics")).text
+        pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
     async def ready(self) -> bool:
         async with httpx.AsyncClient(timeout=5.0) as client:
             return (await client.get(self.url + "/ready")).status_code == 200
 
 
 class Fleet(Generic[SharedT]):
-    """All of it. shared: the server that makes the nodes one. check(): the books balance once everything is at rest."""
+    """All of it. shared: the server that makes the nodes one. check(): the books balance once everything is at rest.
+
+    notes: what a fault has measured."""
 
     def __init__(self, shared: SharedT, nodes: list[Node], channels: list[str]) -> None:
         self.shared = shared
@@ -272,6 +289,7 @@ class Fleet(Generic[SharedT]):
         self.ledger = Ledger()
         self.followers: list[Follower] = []
         self.publishers: list[Publisher] = []
+        self.notes: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -317,6 +335,10 @@ class Fleet(Generic[SharedT]):
     @property
     def gaps(self) -> int:
         return sum(follower.gaps for follower in self.followers)
+
+    @property
+    def published(self) -> int:
+        return sum(publisher.published for publisher in self.publishers)
 
     async def stop(self) -> None:
         for task in self._tasks:

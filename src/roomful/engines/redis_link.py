@@ -4,6 +4,9 @@
                  │ connection lost: what may be repeated waits for the next one, the rest fails
                  └ deadline: fails; a server that lets the first one of a queue pass its deadline is taken for gone
 
+While there is no connection calls wait for one, until it has been missing for a whole deadline; then they fail at once,
+so that whoever asks one thing after the other gets each answer in time.
+
 Nothing is repeated unless its caller says that repeating is harmless, and then in the order in which it was called.
 """
 
@@ -127,6 +130,7 @@ class Link:
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
+        self._gone_at = self._loop.time()  # while there is no connection: when the server was last there
 
     @property
     def connected(self) -> bool:
@@ -165,15 +169,19 @@ class Link:
 
     def call(self, *arguments: Argument, again: bool) -> asyncio.Future[Any]:
         """The reply to a command. again: sending it twice is harmless. Raises InternalError, now or by the future."""
-        future = self._loop.create_future()
-        self.put(Request(arguments, None, again, self._loop.time() + self._deadline_s, future))
-        return future
+        return self._ask(arguments, None, again)
 
     def run(self, script: Script, keys: int, *arguments: Argument, again: bool) -> asyncio.Future[Any]:
-        """The reply to a script."""
+        """The reply to a script. Raises InternalError, now or by the future."""
+        return self._ask((b"EVALSHA", script.sha, keys, *arguments), script, again)
+
+    def _ask(self, arguments: tuple[Argument, ...], script: Script | None, again: bool) -> asyncio.Future[Any]:
+        now = self._loop.time()
+        deadline = (now if self._wire is not None else self._gone_at) + self._deadline_s
+        if deadline <= now:
+            raise InternalError("Redis can't be reached")
         future = self._loop.create_future()
-        command = (b"EVALSHA", script.sha, keys, *arguments)
-        self.put(Request(command, script, again, self._loop.time() + self._deadline_s, future))
+        self.put(Request(arguments, script, again, deadline, future))
         return future
 
     def put(self, request: Request) -> None:
@@ -247,6 +255,7 @@ class Link:
                 break
             late += 1
         mute = late > 0 and self._wire is not None
+        asked_at = self._unanswered[0].deadline - self._deadline_s if late else 0.0
         for _ in range(late):
             request = self._unanswered.popleft()
             self._bytes -= request.size
@@ -254,6 +263,7 @@ class Link:
         if mute:  # replies belong to requests by their order only, so nothing more may come on this connection
             log.warning("Redis doesn't answer in time: the connection is given up")
             self.drop()
+            self._gone_at = asked_at
         if self._unanswered:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -303,6 +313,7 @@ class Link:
         if wire is not self._wire:
             return
         self._wire = None
+        self._gone_at = self._loop.time()
         self._out.clear()
         self._lost.set()
         waiting = self.take_unanswered()
