@@ -87,7 +87,7 @@ async def suffer(running: Fleet[Any], name: str, fault: Fault, seconds: float) -
     again = sum(client.connections for client in clients) - connections
     slowest_s = max(publisher.slowest_s for publisher in running.publishers)
     print(
-        f"{name:34} published {meanwhile:6} ({rate:4.0f}/s) told gaps {running.gaps - gaps:4} connected again {again:3} "
+        f"{name:34} published {meanwhile:6} ({rate:4.0f}/s) told gaps {running.gaps - gaps:4} reconnected {again:3} "
         f"slowest answer {slowest_s:.1f} s; {'; '.join(running.notes)}; ledger {verdict}",
         flush=True,
     )
