@@ -37,6 +37,10 @@ class SlowStore(MemoryStore):
         self.appends.append(len(entries))
         return await super().append(name, entries, lineage)
 
+    async def append_next(self, name: str, entries: Sequence[Entry], lineage: int, first: int) -> bool:
+        await self._pass()
+        return await super().append_next(name, entries, lineage, first)
+
     async def compact(self, name: str, snapshot: Snapshot, fence: int, keep: RawWindow) -> bool:
         await self._pass()
         return await super().compact(name, snapshot, fence, keep)

@@ -183,6 +183,72 @@ async def test_what_is_refused_costs_nobody_but_its_sender(
     assert (await Side(world.lane, world.store, world.clock, StateOptions()).subscribe()).values == {"views": 1}
 
 
+LIKE = {"object": "likes", "type": "gcounter", "op": "increment", "idempotency_key": "k1"}
+
+
+async def test_a_wish_sent_again_is_done_once(world: World) -> None:
+    here, there = await world.here.subscribe(), await world.there.subscribe()
+    for side in (world.here, world.here, world.there):
+        await side.publish(ANN, **LIKE)
+    assert here.values == there.values == {"likes": 1}
+    assert [msgspec.json.decode(each.data).keys() for each in here.told] == [{"object", "delta"}], "nobody has the key"
+    late = Side(world.lane, world.store, world.clock, StateOptions())
+    await late.publish(BOB, **LIKE)
+    assert (await late.subscribe()).values == {"likes": 1}
+
+
+async def test_a_wish_that_two_nodes_have_at_once_is_done_once(world: World) -> None:
+    """The first node still waits for its disk when the client, on another one, asks again."""
+    here, there = await world.here.subscribe(), await world.there.subscribe()
+    await world.here.publish(ANN, object="likes", type="gcounter", op="increment", by=10)
+    told = len(there.told)
+    world.store.hold()
+    both = [asyncio.ensure_future(side.publish(ANN, **LIKE)) for side in (world.here, world.there)]
+    other = asyncio.ensure_future(world.there.publish(BOB, object="views", type="gcounter", op="increment"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    world.store.release()
+    await asyncio.gather(*both, other)
+    await world.look()
+    assert here.values == there.values == {"likes": 11, "views": 1}
+    assert (await Side(world.lane, world.store, world.clock, StateOptions()).subscribe()).values == here.values
+    assert all("views" not in str(each.data) or each.info == BOB for each in there.told[told:])
+    for side in (world.here, world.there):
+        await side.publish(ANN, object="likes", op="increment")
+    assert here.values == there.values == {"likes": 13, "views": 1}, "no number was used twice"
+
+
+async def test_a_wish_whose_fate_the_store_did_not_tell_is_done_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = await world.here.subscribe()
+    append = world.store.append_next
+
+    async def lost_answer(*given: Any) -> bool:
+        await append(*given)
+        raise InternalError
+
+    monkeypatch.setattr(world.store, "append_next", lost_answer)
+    with pytest.raises(InternalError):
+        await world.here.publish(ANN, **LIKE)
+    monkeypatch.undo()
+    await world.here.publish(ANN, **LIKE)
+    assert viewer.values == {"likes": 1}
+
+
+async def test_keys_outlive_the_log() -> None:
+    world = World(StateOptions(compact_entries=2))
+    await world.here.publish(ANN, **LIKE)
+    for _ in range(5):
+        await world.here.publish(ANN, object="views", type="gcounter", op="increment")
+    stored = await world.store.load(STORE_PREFIX + ROOM)
+    assert stored is not None
+    assert stored.snapshot is not None
+    late = Side(world.lane, world.store, world.clock, StateOptions())
+    await late.publish(ANN, **LIKE)
+    assert (await late.subscribe()).values == {"likes": 1, "views": 5}
+
+
 async def test_the_type_of_an_object_stays(world: World) -> None:
     await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
     with pytest.raises(BadRequest):

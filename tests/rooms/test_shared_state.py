@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from roomful.crdt import HLC, KINDS, GCounter, LWWRegister, ORMap, ORSet, Replicated, from_plain, to_plain
 from roomful.model.errors import BadRequest, Forbidden, LimitExceeded, RoomfulError
-from roomful.rooms.shared_state import OPS, SharedState, SharedStateOptions, Unreadable
+from roomful.rooms.shared_state import KEYS_MAX, OPS, SharedState, SharedStateOptions, Unreadable, told
 from tests.crdt.histories import CALLS
 
 NOON_MS = 1_700_000_000_000
@@ -47,6 +47,50 @@ def test_a_delta_is_merged_and_told_once() -> None:
     assert state.publish(delta, "ann") == delta
     assert state.publish(delta, "ann") is None
     assert state.publish(delta, "bob") is None  # it says nothing new, so it speaks for nobody
+
+
+def test_a_wish_with_a_key_is_done_once() -> None:
+    state = room()
+    like = {"object": "likes", "type": "gcounter", "op": "increment", "idempotency_key": "k1"}
+    news = state.publish(like, "ann")
+    assert news is not None
+    assert told(news) == {"object": "likes", "delta": [1, "gcounter", [["/n1", [1, 2], 1, 1]]]}, "nobody learns the key"
+    assert state.publish(like, "bob") is None, "also from the next connection"
+    assert state.publish({**like, "by": 7}, "ann") is None
+    assert state.publish({**like, "idempotency_key": "k2"}, "ann") is not None
+    for _ in range(2):
+        assert state.publish({**like, "idempotency_key": ""}, "ann") is not None, "that is none"
+    assert state.get("likes").value == 4  # type: ignore[union-attr]
+
+
+def test_other_nodes_and_later_lives_know_the_keys() -> None:
+    state, other, later = room(), room("/n2"), room("/n3")
+    like = {"object": "likes", "type": "gcounter", "op": "increment", "idempotency_key": "k1"}
+    other.merge(state.publish(like, "ann") or {})
+    for news in other.kept():
+        later.merge(news)
+    assert other.publish(like, "ann") is None
+    assert later.publish(like, "ann") is None
+    assert seen(later) == seen(state)
+
+
+def test_what_had_nothing_to_change_is_not_remembered_and_what_failed_neither() -> None:
+    state = room(max_objects=1)
+    first = {"object": "open", "type": "ewflag", "op": "disable", "idempotency_key": "k1"}
+    assert state.publish(first, "ann") is None
+    with pytest.raises(BadRequest):
+        state.publish({"object": "open", "op": "no such", "idempotency_key": "k1"}, "ann")
+    assert state.publish({**first, "op": "enable"}, "ann") is not None
+
+
+def test_keys_are_bounded() -> None:
+    state, other = room(), room("/n2")
+    like: dict[str, Any] = {"object": "likes", "type": "gcounter", "op": "increment"}
+    for number in range(KEYS_MAX + 1):
+        other.merge(state.publish({**like, "idempotency_key": f"k{number}"}, "ann") or {})
+    assert state.kept()[-1] == other.kept()[-1] == {"done": [f"k{n}" for n in range(1, KEYS_MAX + 1)]}
+    assert state.publish({**like, "idempotency_key": "k1"}, "ann") is None
+    assert state.publish({**like, "idempotency_key": "k0"}, "ann") is not None
 
 
 def test_what_was_done_offline_merges_on_return() -> None:
@@ -159,6 +203,7 @@ def test_types_made_at_once_under_one_name_live_side_by_side() -> None:
         {"object": "l", "type": "fugue", "op": "insert", "index": True, "value": 1},
         {"object": "l", "type": "fugue", "op": "insert", "index": 1, "value": 1},
         {"object": "s", "type": "orset", "op": "add", "element": None},
+        *({"object": "x", "type": "mv", "op": "set", "value": 1, "idempotency_key": k} for k in (7, None, "k" * 65)),
         *({"object": "x", "delta": tree} for tree in (None, [], [1, "gcounter"], [1, "gcounter", [["ann/1", [1]]]])),
         {"object": "x", "delta": [1, "gcounter", []], "op": "increment"},
     ],
@@ -171,9 +216,13 @@ def test_what_makes_no_sense_is_refused(wrong: object) -> None:
     assert state.snapshot()["objects"] == []
 
 
-def test_another_node_s_nonsense_is_refused_too() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [{"object": "x", "delta": [1, "gcounter", [["a", [2, 1]]]]}, {"object": "x"}, {"done": [[]]}, {"done": 1}, 7, None],
+)
+def test_another_node_s_nonsense_is_refused_too(wrong: Any) -> None:
     with pytest.raises(Unreadable):
-        room().merge({"object": "x", "delta": [1, "gcounter", [["a", [2, 1]]]]})
+        room().merge(wrong)
 
 
 def test_operations_are_methods() -> None:

@@ -43,6 +43,12 @@ class ForgetsTheDead(MemoryStore):
         return None
 
 
+class NeverTooLate(MemoryStore):
+    async def append_next(self, name: str, entries: Sequence[Entry], lineage: int, first: int) -> bool:
+        await MemoryStore.append(self, name, entries, lineage)
+        return True
+
+
 class FoldsCase(MemoryStore):
     async def append(self, name: str, entries: Sequence[Entry], lineage: int) -> int:
         return await super().append(name.lower(), entries, lineage)
@@ -64,6 +70,7 @@ class KeepsAll(MemoryStore):
         (IgnoresFences, StoreContract.test_an_owner_whose_lease_is_over_is_fenced_off),
         (SharesLeases, StoreContract.test_one_owner_at_a_time),
         (ForgetsTheDead, StoreContract.test_a_deleted_document_is_gone_and_stays_away),
+        (NeverTooLate, StoreContract.test_only_one_is_next),
         (FoldsCase, StoreContract.test_names_are_any_text),
         (KeepsAll, StoreContract.test_the_raw_log_ends_with_its_window),
         (KeepsAll, StoreContract.test_the_raw_log_is_bounded_in_bytes),

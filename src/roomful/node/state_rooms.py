@@ -23,7 +23,7 @@ from roomful.node import eager
 from roomful.node.hub import Hub
 from roomful.node.state_options import StateOptions
 from roomful.node.wheel import Wheel
-from roomful.rooms.shared_state import SharedState, Unreadable
+from roomful.rooms.shared_state import SharedState, Unreadable, told
 from roomful.seams.engine import Broker
 from roomful.seams.store import DocumentStore, Entry, RawWindow, Snapshot, Stored
 
@@ -38,14 +38,17 @@ STORE_TAG = "store"
 LOOK_S = 5.0
 """How often rooms are compared with their logs, and those that nobody uses are unloaded."""
 
+TRIES = 16
+"""How often changes that must be the next in the log are made anew because another node was faster."""
+
 LEASE_S = 60.0
 """How long compacting one room may take before another node may begin."""
 
 News: TypeAlias = dict[str, Any]
-"""What all are told of a change: `{"object", "delta"}`."""
+"""What is kept of a change; `told` is what all are told."""
 
 Make: TypeAlias = Callable[[SharedState], News | None]
-"""Changes the state; what all are to be told of it. Raises RoomfulError, and has changed nothing then."""
+"""Changes the state; what is to be kept of it. Raises RoomfulError, and has changed nothing then."""
 
 
 class StateRooms:
@@ -207,7 +210,10 @@ class StateRooms:
         room.reads += 1
         news = await self._store.since(room.name, room.seq) if room.loaded else None
         if news is None:
+            known, room.known = room.known, True
             await self._load(room)
+            if known:  # subscribers that had another state are told all of it, for nobody knows what they lack
+                self._show_all(room)
             return
         for logged in news:
             change = _decoded(room, logged.entry.update)
@@ -216,7 +222,7 @@ class StateRooms:
             room.seq = logged.seq
 
     async def _load(self, room: _Room) -> None:
-        """Everything anew; to subscribers that had another state all of it is told, for nobody knows what they lack."""
+        """Everything anew, as the store has it."""
         stored = await self._store.load(room.name) or Stored(0, None, [])
         state = self._empty()
         if stored.snapshot is not None:
@@ -224,15 +230,25 @@ class StateRooms:
                 _merged(room, state, change)
         for logged in stored.tail:
             _merged(room, state, _decoded(room, logged.entry.update))
-        again, room.state, room.seq, room.tail, room.loaded = room.known, state, stored.head, len(stored.tail), True
-        room.known = True
-        if again:
-            for change in _objects(state):
-                self._show(room.base, change)
+        room.state, room.seq, room.tail, room.loaded = state, stored.head, len(stored.tail), True
+
+    async def _start_over(self, room: _Room) -> None:
+        """Takes back what was made and isn't kept. What others have kept meanwhile is told."""
+        before = room.seq
+        await self._load(room)
+        news = await self._store.since(room.name, before)
+        if news is None:
+            self._show_all(room)
+        for logged in news or ():
+            self._show(room.base, _decoded(room, logged.entry.update))
+
+    def _show_all(self, room: _Room) -> None:
+        for name, plain in room.state.snapshot()["objects"]:
+            self._show(room.base, {"object": name, "delta": plain})
 
     def _show(self, base: str, news: News) -> None:
         """To this node's subscribers; it has no place in the facet's own log, and needs none to be merged."""
-        self._hub.broadcast(_channel(base), Publication(msgspec.json.encode(news)), "")
+        self._hub.broadcast(_channel(base), Publication(msgspec.json.encode(told(news))), "")
 
     async def _work(self, room: _Room) -> None:
         try:
@@ -260,30 +276,40 @@ class StateRooms:
     async def _commit(self, room: _Room, batch: list[_Change]) -> None:
         """Makes, keeps and tells the changes. Raises RoomfulError where reading or writing fails."""
         await self._refresh(room)
-        made: list[tuple[_Change, News | None]] = []
-        for change in batch:
-            try:
-                made.append((change, change.make(room.state)))
-            except RoomfulError as error:
-                change.answer(error)
-        at = self._wall_clock()
-        entries = [Entry(msgspec.msgpack.encode(news), change.author, at) for change, news in made if news is not None]
-        if entries:
-            first = await self._store.append(room.name, entries, 0)
-            room.tail += len(entries)
-            if first == room.seq + 1:  # else the next read finds what another node has written before
-                room.seq += len(entries)
-        for change, news in made:
-            if news is not None:
+        for _ in range(TRIES):
+            made = [(change, _made(change, room.state)) for change in batch]
+            if await self._keep(room, made):
+                break
+            await self._start_over(room)
+        else:
+            raise InternalError
+        for change, outcome in made:
+            if isinstance(outcome, dict):
                 # Nobody waits for it: it is stored, and a dead engine mustn't hold up the room.
-                eager.start(self._tell(room.base, change.sender, news))
-            change.answer(news is not None)
+                eager.start(self._tell(room.base, change.sender, outcome))
+            change.answer(outcome if isinstance(outcome, RoomfulError) else outcome is not None)
         if room.tail > self._options.compact_entries:
             await self._compact(room)
 
+    async def _keep(self, room: _Room, made: list[tuple[_Change, _Outcome]]) -> bool:
+        """False: they must be made anew. Another node was faster, and may have done the same wish of the same key."""
+        at = self._wall_clock()
+        kept = [(change, news) for change, news in made if isinstance(news, dict)]
+        entries = [Entry(msgspec.msgpack.encode(news), change.author, at) for change, news in kept]
+        if any("done" in news for _, news in kept):
+            if not await self._store.append_next(room.name, entries, 0, room.seq + 1):
+                return False
+            room.seq += len(entries)
+        elif entries:
+            first = await self._store.append(room.name, entries, 0)
+            if first == room.seq + 1:  # else the next read finds what another node has written before
+                room.seq += len(entries)
+        room.tail += len(entries)
+        return True
+
     async def _tell(self, base: str, sender: ClientInfo | None, news: News) -> None:
         """Tells all nodes. Where that fails, this node's subscribers are told, and the others read it in the log."""
-        draft = Draft(msgspec.json.encode(news), sender, {STORE_TAG: self._store.id})
+        draft = Draft(msgspec.json.encode(told(news)), sender, {STORE_TAG: self._store.id})
         try:
             await self._broker.publish(_channel(base), draft, OPTIONS["state"].retention)
         except RoomfulError as error:
@@ -296,11 +322,15 @@ class StateRooms:
             lease = await self._store.lease(room.name, self._owner, LEASE_S)
             if lease is None:
                 return
-            snapshot = Snapshot(room.seq, msgspec.msgpack.encode(_objects(room.state)), b"", b"")
+            snapshot = Snapshot(room.seq, msgspec.msgpack.encode(room.state.kept()), b"", b"")
             if await self._store.compact(room.name, snapshot, lease.fence, RawWindow(self._wall_clock(), 0)):
                 room.tail = 0
         except RoomfulError as error:
             log.warning("the log of the state of %r was not compacted: %s", room.base, error)
+
+
+_Outcome: TypeAlias = News | RoomfulError | None
+"""What making a change came to: None if it had nothing to change."""
 
 
 class _Change(NamedTuple):
@@ -349,8 +379,11 @@ def _channel(base: str) -> str:
     return f"state:{base}"
 
 
-def _objects(state: SharedState) -> list[News]:
-    return [{"object": name, "delta": plain} for name, plain in state.snapshot()["objects"]]
+def _made(change: _Change, state: SharedState) -> _Outcome:
+    try:
+        return change.make(state)
+    except RoomfulError as error:
+        return error
 
 
 def _decoded(room: _Room, update: bytes) -> Any:

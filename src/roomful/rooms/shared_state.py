@@ -6,7 +6,8 @@ A client says either what it has done to its own copy, or what it wants done to 
     {"object": "likes", "type": "gcounter", "op": "increment", "by": 3}
     {"object": "todo", "path": [["task 1", "ormap"], ["title", "lww"]], "op": "set", "value": "Paint the door"}
 
-`type` is needed where the object doesn't exist yet. Whatever comes of it is a delta, which merges on every node and in
+`type` is needed where the object doesn't exist yet. A wish with an `idempotency_key` is done once, however often it is
+sent. Whatever comes of it is a delta, which merges on every node and in
 every client in any order, late and twice. `docs/crdt.md` says what each type promises.
 """
 
@@ -59,6 +60,11 @@ ENDINGS = {("orset", "remove"), ("orset", "clear"), ("ormap", "remove"), ("ormap
 
 MAX_NAME_BYTES = 128
 
+MAX_KEY_BYTES = 64
+
+KEYS_MAX = 1024
+"""Idempotency keys that a room remembers: of the newest wishes that had one and changed something."""
+
 
 class SharedStateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How much a room may share."""
@@ -96,7 +102,7 @@ class SharedState:
     now: the wall clock, in milliseconds since 1970.
     """
 
-    __slots__ = ("_clock", "_exact", "_now", "_objects", "_options", "_replica", "_sizes")
+    __slots__ = ("_clock", "_done", "_exact", "_now", "_objects", "_options", "_replica", "_sizes")
 
     def __init__(self, replica: str, now: Callable[[], int], options: SharedStateOptions) -> None:
         self._replica = replica
@@ -108,10 +114,17 @@ class SharedState:
         # Bytes of each object, at least: what a change adds is added, what it ends isn't taken away until it matters.
         self._sizes: dict[Key, int] = {}
         self._exact = True
+        # Idempotency keys, oldest first. All nodes read the same log, and so forget the same ones.
+        self._done: dict[str, None] = {}
 
     def snapshot(self) -> dict[str, Any]:
         """All objects as `[name, state]`, for a newcomer, whom `now` tells how wrong its clock is. Costs its size."""
         return {"now": self._now(), "objects": [[name, to_plain(state)] for (name, _), state in self._objects.items()]}
+
+    def kept(self) -> list[dict[str, Any]]:
+        """All that has to be kept, to be merged into an empty state."""
+        objects = [{"object": name, "delta": to_plain(state)} for (name, _), state in self._objects.items()]
+        return [*objects, {"done": list(self._done)}] if self._done else objects
 
     def get(self, name: str) -> Replicated | None:
         """An object, to read."""
@@ -125,7 +138,7 @@ class SharedState:
         }
 
     def publish(self, change: object, person: str) -> dict[str, Any] | None:
-        """A client's change: what all others are to be told of it, or None if nothing has changed.
+        """A client's change: what is to be kept of it, or None if nothing has changed. Others see what `told` leaves.
 
         person: who sends it; deltas speak for the replicas `<person>/<letters>` alone. Raises BadRequest, Forbidden,
         LimitExceeded; nothing has changed then.
@@ -143,11 +156,16 @@ class SharedState:
             raise BadRequest(str(error)) from None
 
     def merge(self, news: dict[str, Any]) -> bool:
-        """What another node tells, or a store has kept; whether anything changed. Only its form is checked: whoever let
-        it in has checked the rest, and nodes that refuse each other's changes would drift apart. Raises Unreadable."""
+        """What another node tells, or a store has kept; whether there is anything to tell.
+
+        Only its form is checked: whoever let it in has checked the rest, and nodes that refuse each other's changes
+        would drift apart. Raises Unreadable.
+        """
         try:
-            return self._told(news["object"], from_plain(news["delta"], Replicated)) is not None
-        except (CRDTError, KeyError, TypeError) as error:
+            for key in news.get("done", ()):
+                self._remember(key)
+            return "object" in news and self._told(news["object"], from_plain(news["delta"], Replicated)) is not None
+        except (CRDTError, KeyError, TypeError, AttributeError) as error:
             raise Unreadable(str(error)) from error
 
     def _told(self, name: str, delta: Replicated) -> dict[str, Any] | None:
@@ -166,7 +184,10 @@ class SharedState:
         return delta
 
     def _performed(self, name: str, change: dict[str, Any]) -> dict[str, Any] | None:
-        """Does to the server's own object what a client wants done."""
+        """Does to the server's own object what a client wants done, unless that has been done."""
+        key = _idempotency_key(change)
+        if key in self._done:
+            return None
         there = self.get(name)
         kind = change.get("type", there.kind if there is not None else None)
         if not isinstance(kind, str) or kind not in KINDS:
@@ -179,7 +200,18 @@ class SharedState:
         if (kinds[-1], op) not in ENDINGS:
             self._make_room(name, kind, len(msgspec.msgpack.encode((path, arguments))))
         delta = _changed(state, path, op, arguments)
-        return self._grown(name, state, delta) if to_plain(delta)[2] else None
+        if not to_plain(delta)[2]:
+            return None
+        news = self._grown(name, state, delta)
+        if key:
+            self._remember(key)
+            news["done"] = [key]
+        return news
+
+    def _remember(self, key: str) -> None:
+        self._done[key] = None
+        if len(self._done) > KEYS_MAX:
+            del self._done[next(iter(self._done))]
 
     def _known(self, name: str, kind: str) -> Replicated:
         """The object for a client's change. Raises BadRequest if what is known under that name is of another type."""
@@ -210,6 +242,11 @@ class SharedState:
             raise LimitExceeded(f"a room's objects have at most {self._options.max_bytes} bytes together")
 
 
+def told(news: dict[str, Any]) -> dict[str, Any]:
+    """What readers see of a change. Not its key: whoever knows one could keep its wish from being done."""
+    return {"object": news["object"], "delta": news["delta"]}
+
+
 def _changed(state: Replicated, path: list[tuple[str, str]], op: str, arguments: list[Any]) -> Replicated:
     """Performs the operation, inside maps if there is a path, and returns the delta."""
     if not path:
@@ -226,7 +263,7 @@ def _operation(kind: str, change: dict[str, Any]) -> tuple[str, list[Any]]:
     wanted = OPS[kind].get(op) if isinstance(op, str) else None
     if not isinstance(op, str) or wanted is None:
         raise BadRequest(f"{kind} has the operations {', '.join(OPS[kind])}")
-    _only(change, "object", "type", "path", "op", *wanted)
+    _only(change, "object", "type", "path", "op", "idempotency_key", *wanted)
     for name in wanted:
         if name not in change and name not in DEFAULTS:
             raise BadRequest(f"{op} needs {name}")
@@ -234,6 +271,14 @@ def _operation(kind: str, change: dict[str, Any]) -> tuple[str, list[Any]]:
     if not isinstance(arguments.get("key", ""), str) or type(arguments.get("index", 0)) is not int:
         raise BadRequest("a key is a string, an index a whole number")
     return op, list(arguments.values())
+
+
+def _idempotency_key(change: dict[str, Any]) -> str:
+    """ "" for none."""
+    key = change.get("idempotency_key", "")
+    if not isinstance(key, str) or len(key.encode(errors="replace")) > MAX_KEY_BYTES:
+        raise BadRequest(f"an idempotency key is a string of at most {MAX_KEY_BYTES} bytes")
+    return key
 
 
 def _path(path: object) -> list[tuple[str, str]]:

@@ -121,6 +121,10 @@ class DocumentStore(Protocol):
         """
         ...
 
+    async def append_next(self, name: str, entries: Sequence[Entry], lineage: int, first: int) -> bool:
+        """The same if `first` is the next number. False: somebody else was faster, and nothing has happened."""
+        ...
+
     async def create(self, name: str, entries: Sequence[Entry], lineage: int) -> Stored:
         """Makes a document of these entries if there is none, and answers what is there: so nobody begins one twice."""
         ...

@@ -37,7 +37,8 @@ class RoomState:
     ) -> bool:
         """Performs an operation (docs/crdt.md has a table of them); whether it has changed anything.
 
-        type: of the object; None: of the one that is there. path: `[key, type]` of each map on the way.
+        type: of the object; None: of the one that is there. path: `[key, type]` of each map on the way. given: its
+        arguments; an `idempotency_key` too, with which it is done once.
         """
         change: dict[str, Any] = {"object": name, "op": op, **given}
         if type is not None:

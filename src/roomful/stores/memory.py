@@ -79,6 +79,13 @@ class MemoryStore:
         kept.changed_at = self._clock()
         return first
 
+    async def append_next(self, name: str, entries: Sequence[Entry], lineage: int, first: int) -> bool:
+        kept = self._find(name)
+        if first != (kept.head if kept is not None else 0) + 1:
+            return False
+        await MemoryStore.append(self, name, entries, lineage)
+        return True
+
     async def create(self, name: str, entries: Sequence[Entry], lineage: int) -> Stored:
         stored = await MemoryStore.load(self, name)
         if stored is None:

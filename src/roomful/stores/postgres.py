@@ -195,6 +195,17 @@ class PostgresStore:
                 raise InternalError("the document vanished while it was made")
             return first
 
+    async def append_next(self, name: str, entries: Sequence[Entry], lineage: int, first: int) -> bool:
+        async with self._database() as db, db.transaction():
+            if first == 1:
+                await self._make(db, name, lineage)
+            found = await self._find(db, name, lock=True)  # nobody adds anything between the look and the entries
+            sql = "SELECT head FROM roomful.documents WHERE id = $1"
+            if found is None or first != await db.fetchval(sql, found["id"]) + 1:
+                return False
+            await self._append(db, name, entries)
+            return True
+
     async def create(self, name: str, entries: Sequence[Entry], lineage: int) -> Stored:
         async with self._database() as db, db.transaction():
             await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _LOCK & 0x7FFFFFFF, name)

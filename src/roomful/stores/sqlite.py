@@ -221,6 +221,17 @@ class SqliteStore:
         db.executemany("INSERT INTO entries (document, seq, bytes, author, at) VALUES (?, ?, ?, ?, ?)", rows)
         return first
 
+    async def append_next(self, name: str, entries: Sequence[Entry], lineage: int, first: int) -> bool:
+        def write(db: sqlite3.Connection) -> bool:
+            found = self._find(db, name)
+            head = db.execute("SELECT head FROM documents WHERE id = ?", found[:1]).fetchone()[0] if found else 0
+            if first != head + 1:
+                return False
+            self._append(db, name, entries, lineage)
+            return True
+
+        return await self._write(write)
+
     async def create(self, name: str, entries: Sequence[Entry], lineage: int) -> Stored:
         def write(db: sqlite3.Connection) -> Stored:
             stored = self._load(db, name)

@@ -71,6 +71,24 @@ class StoreContract:
         for first, second in zip(stored.tail[::2], stored.tail[1::2], strict=True):
             assert first.entry.update == second.entry.update, "an append stays together"
 
+    async def test_only_one_is_next(self, store: DocumentStore) -> None:
+        assert not await store.append_next("notes", [entry("early")], 1, 2)
+        assert await store.load("notes") is None
+        taken = await asyncio.gather(*(store.append_next("notes", [entry(f"{n}")] * 2, 1, 1) for n in range(10)))
+        assert taken.count(True) == 1
+        assert await store.append_next("notes", [entry("x")], 1, 3)
+        assert not await store.append_next("notes", [entry("late")], 1, 3)
+        await store.lease("notes", "node-1", 60.0)
+        assert await store.compact("notes", snapshot(3), 1, NOTHING_RAW)
+        assert await store.append_next("notes", [entry("y")], 1, 4)
+        stored = await store.load("notes")
+        assert stored is not None
+        assert (stored.head, [logged.entry.update for logged in stored.tail]) == (4, [b"y"])
+        await store.delete("notes", 60.0)
+        for first in (1, 5):
+            with pytest.raises(NotAvailable):
+                await store.append_next("notes", [entry("z")], 1, first)
+
     async def test_names_are_any_text(self, store: DocumentStore) -> None:
         names = ["a/b", "a%2Fb", "A", "a", "é", "日本 😀", "it's", "%", "_"]
         for name in names:
