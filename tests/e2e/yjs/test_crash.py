@@ -1,4 +1,5 @@
-"""A server that is killed at random moments: every edit that was acknowledged as stored is there, once.
+"""users-want 22: a server that is killed at random moments, whose store is now slow, now failing. Every edit that was
+acknowledged as stored is there, once.
 
 `python -m tests.e2e.yjs.test_crash 300` does it as often as one likes, and prints its seed.
 """
@@ -8,38 +9,59 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 import signal
+import sqlite3
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-from websockets.exceptions import ConnectionClosed
+from pycrdt import Doc
+from websockets.exceptions import WebSocketException
 
 from tests.e2e.yjs.writer import Writer, writer
-from tests.served import serve
+from tests.served import Server, serve
 
-ROUNDS = 2
+ROUNDS = 3
 WRITERS = 4
+WORDS = 1_000
+"""At most so many are acknowledged before the server is killed."""
 UNDER_WAY = 20
 """Words that a writer sends before it waits for an answer."""
+HELD_S = 0.4
+FAILING_S = 0.3
+PAUSE_S = 0.05
 CONFIG = """
 [documents]
 compact_entries = 40
 unload_s = 0.3
 """
+DATABASE = Path("roomful-data", "roomful.db")
+UNLIMITED = resource.RLIM_INFINITY
 
 
-async def crash(directory: Path, rounds: int, seed: int) -> int:
-    """How many words were acknowledged in all rounds. Raises AssertionError for one that is missing or doubled."""
+async def crash(directory: Path, rounds: int, seed: int) -> tuple[int, int]:
+    """How many words were acknowledged in all rounds, and how often the store failed.
+
+    Raises AssertionError for a word that is missing or doubled.
+    """
     chance = random.Random(seed)
     stored: set[str] = set()
-    for round in range(rounds):
+    failures = 0
+    for number in range(rounds):
         server = await serve(directory, config=CONFIG)
         try:
-            await _write_until_killed(server.port, server.pid, chance, round, stored)
+            round = Round(server, directory, chance, number)
+            await round.run()
+            stored |= round.stored
         finally:
             await server.stop()
         assert "Traceback" not in server.log, server.log
+        failures += server.log.count("can't be stored")
     server = await serve(directory, config=CONFIG)
     try:
         for name in ("a", "b"):
@@ -50,44 +72,89 @@ async def crash(directory: Path, rounds: int, seed: int) -> int:
                 assert len(words) == len(set(words)), f"seed {seed}: doubled"
     finally:
         await server.stop()
-    return len(stored)
+    return len(stored), failures
 
 
-async def _write_until_killed(port: int, pid: int, chance: random.Random, round: int, stored: set[str]) -> None:
-    left = chance.randrange(1, 1000)
-    enough = asyncio.Event()
-    writers: list[Writer] = []
+class Round:
+    """From one start of the server to its death."""
 
-    async def write(number: int) -> None:
-        nonlocal left
-        name = "ab"[number % 2]
+    def __init__(self, server: Server, directory: Path, chance: random.Random, number: int) -> None:
+        self._server = server
+        self._database = directory / DATABASE
+        self._chance = chance
+        self._number = number
+        self._left = chance.randrange(1, WORDS)
+        self._enough = asyncio.Event()
+        self.stored: set[str] = set()
+
+    async def run(self) -> None:
+        harm = (None, self._hold, self._fail)[self._number % 3]
+        working = [asyncio.create_task(self._write(number)) for number in range(WRITERS)]
+        if harm is not None:
+            working.append(asyncio.create_task(self._harm(harm)))
         try:
-            async with writer(port, name) as client:
-                writers.append(client)
-                for word in range(100_000):
-                    await client.write(f"{name}.{round}.{number}.{word}")
-                    await client.answered(but=UNDER_WAY)
-                    left -= 1
-                    if left <= 0:
-                        enough.set()
-        except (ConnectionClosed, OSError):
-            return
+            await asyncio.wait_for(self._enough.wait(), 60)
+        finally:
+            os.kill(self._server.pid, signal.SIGKILL)
+            self._enough.set()
+            await asyncio.gather(*working)
 
-    writing = [asyncio.create_task(write(number)) for number in range(WRITERS)]
-    await asyncio.wait_for(enough.wait(), 20)
-    os.kill(pid, signal.SIGKILL)
-    await asyncio.wait(writing)
-    for client in writers:
-        stored |= {word for word in client.stored if word}
+    async def _write(self, number: int) -> None:
+        """Words of its own, over as many connections as it takes; its replica stays the same."""
+        name, doc, words = "ab"[number % 2], Doc[Any](), count()
+        while not self._enough.is_set():
+            client: Writer | None = None
+            try:
+                async with writer(self._server.port, name, doc) as client:
+                    for word in words:
+                        await client.write(f"{name}.{self._number}.{number}.{word}")
+                        await client.answered(but=UNDER_WAY)
+                        self._left -= 1
+                        if self._left <= 0:
+                            self._enough.set()
+            except (WebSocketException, OSError):
+                await self._pause(PAUSE_S)
+            finally:
+                if client is not None:
+                    self.stored |= {word for word in client.stored if word}
+
+    async def _harm(self, harm: Callable[[], Awaitable[None]]) -> None:
+        while not self._enough.is_set():
+            await self._pause(self._chance.random() * 2 * PAUSE_S)
+            await harm()
+
+    async def _hold(self) -> None:
+        """Another process writes into the same file: every commit waits."""
+        taken = sqlite3.connect(self._database, isolation_level=None, timeout=0.1)
+        with closing(taken) as db, suppress(sqlite3.OperationalError):  # it didn't get its turn in time
+            db.execute("BEGIN IMMEDIATE")
+            await self._pause(self._chance.random() * HELD_S)
+
+    async def _fail(self) -> None:
+        """No file may grow: the disk is full, from the first byte or somewhere in a commit."""
+        size = self._database.with_name("roomful.db-wal")
+        limit = size.stat().st_size + self._chance.randrange(20_000) if size.exists() else 0
+        try:
+            resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, (limit, UNLIMITED))
+            await self._pause(self._chance.random() * FAILING_S)
+            resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
+        except ProcessLookupError:
+            return  # it was killed meanwhile
+
+    async def _pause(self, seconds: float) -> None:
+        """Or less, when the server is killed."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._enough.wait(), seconds)
 
 
-async def test_nothing_that_was_acknowledged_is_lost(tmp_path: Path) -> None:
-    assert await crash(tmp_path, ROUNDS, random.randrange(1 << 32)) > 0
+async def test_22_nothing_that_was_acknowledged_is_lost(tmp_path: Path) -> None:
+    acknowledged, _ = await crash(tmp_path, ROUNDS, random.randrange(1 << 32))
+    assert acknowledged > 0
 
 
 if __name__ == "__main__":
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
     print(f"seed {seed}")
     with tempfile.TemporaryDirectory() as folder:
-        total = asyncio.run(crash(Path(folder), int(sys.argv[1]), seed))
-    print(f"{total} acknowledged words, all there")
+        total, failed = asyncio.run(crash(Path(folder), int(sys.argv[1]), seed))
+    print(f"{total} acknowledged words, all there and once; the store failed {failed} times")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from pycrdt import Doc, Text
@@ -30,6 +30,7 @@ class Writer:
         self.refused: list[str] = []
         self.synced = asyncio.Event()
         self.changed = asyncio.Event()
+        self._ended = False
         self._under_way: deque[str] = deque()
 
     async def begin(self, token: str = "") -> None:
@@ -56,12 +57,22 @@ class Writer:
     async def read(self) -> None:
         """Until the connection ends."""
         try:
-            async for data in self._socket:
-                assert isinstance(data, bytes)
-                await self._hear(data)
-        except ConnectionClosed:
+            with suppress(ConnectionClosed):
+                async for data in self._socket:
+                    assert isinstance(data, bytes)
+                    await self._hear(data)
+        finally:
+            self._ended = True
             self._under_way.clear()  # nobody will answer
             self.changed.set()
+            self.synced.set()
+
+    async def begun(self) -> None:
+        """Waits until it is synced. Raises ConnectionError when the connection ends before."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.synced.wait()
+        if self._ended:
+            raise ConnectionError("the server closed the connection")
 
     @property
     def text(self) -> str:
@@ -93,14 +104,13 @@ class Writer:
 
 @asynccontextmanager
 async def writer(port: int, name: str, doc: Doc[Any] | None = None, token: str = "") -> AsyncIterator[Writer]:
-    """A synced writer, connected until the end of the block."""
+    """A synced writer, connected until the end of the block. Raises ConnectionError when it can't be had."""
     async with connect(f"ws://127.0.0.1:{port}/hocuspocus", max_size=None, ping_interval=None) as socket:
         client = Writer(socket, name, doc if doc is not None else Doc())
         reading = asyncio.create_task(client.read())
         try:
             await client.begin(token)
-            async with asyncio.timeout(PATIENCE_S):
-                await client.synced.wait()
+            await client.begun()
             yield client
         finally:
             reading.cancel()
