@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -134,6 +135,12 @@ PUBLIC = [
     "UnsubscribeEvent",
 ]
 """What `from roomful import …` offers."""
+
+
+LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
+"""Method of a logger → the level of its line."""
+
+LOG_TABLE = "docs/monitoring.md"
 
 
 class Import(NamedTuple):
@@ -306,3 +313,62 @@ def test_public_names() -> None:
     roomful = importlib.import_module("roomful")
     assert roomful.__all__ == PUBLIC
     assert [name for name in PUBLIC if not hasattr(roomful, name)] == []
+
+
+def events_of(text: str) -> list[tuple[int, str, str]]:
+    """Each event that is logged: its line, its level, and its sentence before the values are put in.
+
+    An event that has no sentence of its own (a variable, an f-string) comes as the source of that, which no table has.
+    """
+    return [
+        (node.lineno, LEVELS[node.func.attr], sentence(node.args[0]))
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in LEVELS
+        and is_logger(node.func.value)
+    ]
+
+
+def is_logger(node: ast.expr) -> bool:
+    match node:
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name.lstrip("_") in ("log", "logger")
+        case ast.Call(func=ast.Name("about")):
+            return True
+    return False
+
+
+def sentence(node: ast.expr) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else f"`{ast.unparse(node)}`"
+
+
+def test_every_event_that_is_logged_is_explained_and_every_one_explained_is_logged() -> None:
+    page = (ROOT / LOG_TABLE).read_text().partition("\n## The log\n")[2]
+    explained = set(re.findall(r"^\| (debug|info|warning|error) \| (.+?) \| .*\|$", page, re.MULTILINE))
+    places = {
+        (level, event): f"{file}:{line}"
+        for file in sources()
+        if folder_of(file) != "testing"
+        for line, level, event in events_of((SOURCE / file).read_text())
+    }
+    wrong = [
+        f"{places[event]}: {LOG_TABLE} needs | {event[0]} | {event[1]} | what it means |"
+        for event in sorted(places.keys() - explained)
+    ]
+    wrong += [f"{LOG_TABLE}: nothing logs | {' | '.join(event)} |" for event in sorted(explained - places.keys())]
+    assert not wrong, listed(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "events"),
+    [
+        ('log.info("hello %s", name)', [("info", "hello %s")]),
+        ('about(log, self.socket).exception("x")', [("error", "x")]),
+        ('self._log.warning("x" "y")', [("warning", "xy")]),
+        ("log.error(text)", [("error", "`text`")]),
+        ('dialog.info("x"); math.log.error', []),
+    ],
+)
+def test_every_way_to_log_is_seen(text: str, events: list[tuple[str, str]]) -> None:
+    assert [found[1:] for found in events_of(text)] == events

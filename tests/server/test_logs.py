@@ -51,6 +51,7 @@ def test_json_has_one_object_a_line(capsys: Capture) -> None:
         "logger": "roomful.node",
         "queue": 7,
         "path": repr(io),
+        "template": "channel %s is\nslow",
     }
 
 

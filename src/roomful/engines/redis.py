@@ -78,7 +78,7 @@ class RedisEngine:
             )
             if self._sink is None:
                 raise InternalError(message)
-            log.error("%s", message)  # it was changed while we run: worse than gaps would be no service
+            log.error("Redis was changed while we run: %s", message)  # worse than gaps would be no service
         self.presence.look_soon()
 
     def _on_message(self, name: bytes, data: bytes) -> None:

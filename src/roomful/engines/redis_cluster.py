@@ -171,7 +171,7 @@ class ClusterServers:
             try:
                 self._follow(await self._map([*self._sites, *self._url.addresses]))
             except InternalError as error:
-                log.warning("%s", error)
+                log.warning("the map of the Redis Cluster can't be had: %s", error)
                 await asyncio.sleep(REFRESH_S)
 
     def _follow(self, owners: list[Address | None]) -> None:

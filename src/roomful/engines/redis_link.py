@@ -334,7 +334,7 @@ class Link:
                 await self._connect()
             except InternalError as error:
                 if not told:
-                    log.warning("%s; trying again", error)
+                    log.warning("no connection to Redis: %s; trying again", error)
                 told = True
                 await asyncio.sleep(pause_s * random.random())
                 pause_s = min(2 * pause_s, PAUSES_S[1])

@@ -44,6 +44,7 @@ from roomful.model.event import (
     UnsubscribeEvent,
 )
 from roomful.node import eager
+from roomful.node.connection_log import about
 from roomful.node.stats import Stats
 
 log = logging.getLogger("roomful.hooks")
@@ -183,11 +184,11 @@ class Hooks:
         try:
             await self.call(event, name)
         except (RoomfulError, Disconnect) as refusal:
-            log.warning("%s can't be refused, but its hook raised %r", type(event).__name__, refusal)
+            about(log, event).warning("%s can't be refused, but its hook raised %r", type(event).__name__, refusal)
 
     def _failure(self, event: object, hook: Hook, what: str, error: BaseException | None = None) -> InternalError:
         self._stats.count_hook_error(type(event).__name__)
-        log.error("hook %s for %s %s", _name(hook), type(event).__name__, what, exc_info=error)
+        about(log, event).error("hook %s for %s %s", _name(hook), type(event).__name__, what, exc_info=error)
         return InternalError()
 
     def _start(self, found: Pattern, event: object) -> asyncio.Future[Any] | eager.Ended:

@@ -29,6 +29,7 @@ from roomful.model.stream import check_event_name
 from roomful.node import eager
 from roomful.node.admission import Admission
 from roomful.node.backlog import LIMIT, Backlog
+from roomful.node.connection_log import about
 from roomful.node.directory import Directory, Member
 from roomful.node.facets import Facets
 from roomful.node.flusher import Flusher
@@ -191,7 +192,7 @@ class Node:
             if not self.backlog.over:
                 return
             waiting = self.backlog.bytes
-            log.warning("client %s is ended: %d bytes wait for clients that don't read", member.client, waiting)
+            about(log, member).warning("it is ended: %d bytes wait for clients that don't read", waiting)
             self.stats.count_limited(LIMIT)
             member.end(*DISCONNECTS["slow"])
 

@@ -308,7 +308,7 @@ def _look_over(config: Config, dev: bool) -> None:
         if refused:
             raise ConfigError("\n".join(map(str, refused)))
     for warning in settings.stray_variables() + ([] if dev else config_check.warnings(config)):
-        log.warning(warning)
+        log.warning("settings: %s", warning)
 
 
 def _make_directory(uds: str | None, data: Path) -> None:

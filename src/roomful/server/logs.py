@@ -73,6 +73,7 @@ def _formatter(console: bool) -> logging.Formatter:
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
             structlog.processors.TimeStamper(fmt="iso", utc=not console),
+            *([] if console else [_name_event]),
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -82,6 +83,14 @@ def _formatter(console: bool) -> logging.Formatter:
             writer,
         ],
     )
+
+
+def _name_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """With `template`: the sentence before its values were put in, by which docs/monitoring.md lists all events."""
+    record: logging.LogRecord = event["_record"]
+    if record.name.partition(".")[0] == "roomful":
+        event["template"] = record.msg
+    return event
 
 
 def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

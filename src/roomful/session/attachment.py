@@ -27,6 +27,7 @@ from roomful.model.event import (
     StatelessReply,
 )
 from roomful.node import eager
+from roomful.node.connection_log import about
 from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
 from roomful.node.live_document import LiveDocument
@@ -254,7 +255,7 @@ class Attachment:
         except RoomfulError as error:
             self._refused(error)
         except Exception:
-            log.exception("client %s could not open document %r", self.socket.client, self.name)
+            about(log, self.socket).exception("document %r could not be opened", self.name)
             self._refused(InternalError())
         else:
             self._enter(live)
@@ -342,7 +343,7 @@ class Attachment:
                 return  # an unknown kind of message means nothing
 
     def _violate(self, reason: str, malformed: bool) -> None:
-        log.info("client %s sent nonsense for document %r: %s", self.socket.client, self.name, reason)
+        about(log, self.socket).info("nonsense was sent for document %r: %s", self.name, reason)
         if self.dialect.acknowledges and not malformed and self.provider:
             self.socket.drop(self)
             self.say(d.Close("Reset Connection"))  # older providers don't survive this message
@@ -401,20 +402,13 @@ class Attachment:
             else:
                 live.edit(update, walked, self.user, self, self._acknowledge, answers=answers)
         except Malformed as error:
-            log.warning(
-                "client %s of user %r sent a bad update for document %r: %s; it begins with %s",
-                self.socket.client,
-                self.user,
-                self.name,
-                error,
-                update[:32].hex(),
+            about(log, self.socket).warning(
+                "a bad update for document %r: %s; it begins with %s", self.name, error, update[:32].hex()
             )
             self._acknowledge(False)
             self.socket.end(*(RESET if self.dialect.acknowledges else MALFORMED))
         except Broken as error:
-            log.error(
-                "an update of client %s broke document %r, it is loaded anew: %s", self.socket.client, self.name, error
-            )
+            about(log, self.socket).error("an update broke document %r, it is loaded anew: %s", self.name, error)
             self.documents.reload(live)
             self._acknowledge(False)
             self.socket.end(*(RESET if self.dialect.acknowledges else MALFORMED))
@@ -430,7 +424,7 @@ class Attachment:
             size = live.measure() + len(update)  # the log counts what has been deleted since, too
             if not live.warned and size > WARN_AT * options.document_max_bytes:
                 live.warned = True
-                log.warning(
+                about(log, self.socket).warning(
                     "document %r has %d bytes, at most %d are allowed", self.name, size, options.document_max_bytes
                 )
         clients = live.room.clients + sum(not live.room.knows(client) for client in walked.structs)
@@ -452,14 +446,13 @@ class Attachment:
         try:
             if self.rights.may_write:
                 rescue = await self.documents.rescue(self.name, update, self.user)
-                log.warning(
-                    "client %s has another history of document %r, %s",
-                    self.socket.client,
+                about(log, self.socket).warning(
+                    "another history of document %r, %s",
                     self.name,
                     "not kept: it has too many rescues" if rescue is None else f"kept as rescue {rescue}",
                 )
         except RoomfulError as error:
-            log.error("what client %s holds of document %r could not be kept: %s", self.socket.client, self.name, error)
+            about(log, self.socket).error("what a client holds of document %r could not be kept: %s", self.name, error)
         if self.state is not State.OPEN:
             return
         if rescue is not None and self.hooks.has(ForeignHistoryEvent):

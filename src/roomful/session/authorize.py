@@ -13,6 +13,7 @@ from roomful.model.disconnects import disconnect
 from roomful.model.errors import Expired, Forbidden, InvalidToken, TokenExpired
 from roomful.model.event import SubscribeEvent, SubscribeReply
 from roomful.model.facet import Facet, facet_of
+from roomful.node.connection_log import about
 from roomful.seams.authenticator import SubscriptionClaims
 from roomful.session.payload import from_client, to_client
 from roomful.session.session import Session
@@ -89,7 +90,7 @@ async def _granted_by_token(session: Session, channel: str, token: str) -> tuple
         if session.context.insecure:
             return None, {}
         if isinstance(error, InvalidToken):
-            log.info("client %s sent a bad subscription token for %r: %s", session.client, channel, error)
+            about(log, session).info("a bad subscription token for %r: %s", channel, error)
             raise Forbidden("invalid subscription token") from None
         raise
     if not is_for(claims, session, channel):

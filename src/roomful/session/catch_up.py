@@ -11,6 +11,7 @@ import logging
 from roomful.model.errors import RoomfulError, Unencodable
 from roomful.model.publication import DeltaPublication, HistoryFilter, Publication
 from roomful.model.push import PublicationPush
+from roomful.node.connection_log import about
 from roomful.rooms.recovery import Gap, recover
 from roomful.session.session import Session
 from roomful.session.subscription import BEHIND, Subscription
@@ -26,7 +27,7 @@ async def read_page(session: Session, subscription: Subscription) -> None:
     try:
         page = await node.history(channel, wanted)
     except RoomfulError as error:
-        log.warning("the log of %r can't be read for client %s: %s", channel, session.client, error)
+        about(log, session).warning("the log of %r can't be read: %s", channel, error)
         if subscription.phase is BEHIND:
             session.lose(subscription, Gap.UNREADABLE)
         return

@@ -31,6 +31,8 @@ from roomful.model.facet import facet_of
 from roomful.model.order import DisconnectOrder
 from roomful.model.reply import ConnectResult
 from roomful.model.stream import CHANNELS_MAX
+from roomful.model.trace_context import HEADER, trace_id
+from roomful.node.connection_log import about
 from roomful.session.authorize import authorize
 from roomful.session.payload import from_client, to_client
 from roomful.session.recover import Entry
@@ -67,6 +69,7 @@ async def admit(session: Session, command: c.Connect) -> tuple[Credentials, byte
     """
     if session.allowance is not None:
         session.allowance.spend(session.entered_as)
+    session.parent_trace = session.parent_trace or trace_id(command.headers.get(HEADER, ""))
     known = await _by_token(session, command.token) if command.token else None
     if session.closed:
         raise disconnect("closed")
@@ -128,11 +131,11 @@ async def _identify(session: Session, command: c.Connect, known: Credentials | N
         try:
             reply = await context.node.hooks.call(_event(session, command, known))
         except Forbidden as error:
-            log.info("the connect hook refused client %s: %s", session.client, error)
+            about(log, session).info("the connect hook refused it: %s", error)
             raise disconnect("permission_denied") from None
     if known is None and reply is None and not (context.anonymous or context.insecure):
         raise disconnect("bad_request")
-    credentials = _combined(known or Credentials(""), reply)
+    credentials = _combined(session, known or Credentials(""), reply)
     session.server_refresh = reply is not None and reply.expires_at is not None
     if context.insecure:
         credentials = msgspec.structs.replace(
@@ -149,7 +152,7 @@ async def _by_token(session: Session, token: str) -> Credentials | None:
         if session.context.insecure:
             return None
         if isinstance(error, InvalidToken):
-            log.info("client %s sent a bad token: %s", session.client, error)
+            about(log, session).info("a bad token: %s", error)
             raise disconnect("invalid_token") from None
         raise
 
@@ -171,13 +174,15 @@ def _event(session: Session, command: c.Connect, known: Credentials | None) -> C
     )
 
 
-def _combined(known: Credentials, reply: ConnectReply | None) -> Credentials:
+def _combined(session: Session, known: Credentials, reply: ConnectReply | None) -> Credentials:
     """The token's credentials with what the hook says instead."""
     if reply is None:
         return known
     user = known.user if reply.user is None else reply.user
     if user.startswith(ANONYMOUS_PREFIX):
-        log.error("the connect hook named the user %r; user ids can't start with %r", user, ANONYMOUS_PREFIX)
+        about(log, session).error(
+            "the connect hook named the user %r; user ids can't start with %r", user, ANONYMOUS_PREFIX
+        )
         raise InternalError
     subs = reply.subs if isinstance(reply.subs, dict) else dict.fromkeys(reply.subs, SubscriptionOptions())
     return Credentials(
@@ -242,7 +247,7 @@ async def _server_side_grants(session: Session, command: c.Connect, credentials:
         except RoomfulError as refusal:
             if refusal.temporary:  # says nothing about the right; the client is to come again with all its channels
                 raise
-            log.debug("client %s asked for %r in its connect and doesn't get it: %s", session.client, channel, refusal)
+            about(log, session).debug("%r was asked for in the connect and isn't given: %s", channel, refusal)
     session.spend_rooms("subscribe", asked_for)
     return grants
 

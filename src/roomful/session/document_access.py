@@ -12,6 +12,7 @@ from roomful.model.client import ANONYMOUS_PREFIX, Credentials
 from roomful.model.document import Rights
 from roomful.model.errors import Expired, Forbidden, InternalError, InvalidToken, TokenExpired, Unauthorized
 from roomful.model.event import DocumentOpenEvent, DocumentOpenReply
+from roomful.node.connection_log import about
 from roomful.node.document_options import DocumentOptions
 from roomful.node.hooks import Hooks
 from roomful.seams.authenticator import Authenticator
@@ -47,7 +48,7 @@ class Gate:
 
         Raises Unauthorized (no token, or a bad one), TokenExpired, Forbidden, and what the hook raises.
         """
-        known = await self._by_token(token) if token else None
+        known = await self._by_token(event, token) if token else None
         credentials = known or Credentials("")
         reply = await self._by_hook(event, credentials)
         if self.insecure:
@@ -56,7 +57,9 @@ class Gate:
             rights, expires_at = reply.rights, reply.expires_at or credentials.expires_at
             user = credentials.user if reply.user is None else reply.user
             if user.startswith(ANONYMOUS_PREFIX):
-                log.error("the hook named the user %r; user ids can't start with %r", user, ANONYMOUS_PREFIX)
+                about(log, event).error(
+                    "the hook of documents named the user %r; user ids can't start with %r", user, ANONYMOUS_PREFIX
+                )
                 raise InternalError
         else:
             rights, expires_at, user = (
@@ -68,14 +71,14 @@ class Gate:
             raise Unauthorized("a token is needed") if known is None and reply is None else Forbidden()
         return Access(user, rights, expires_at)
 
-    async def _by_token(self, token: str) -> Credentials | None:
+    async def _by_token(self, event: DocumentOpenEvent, token: str) -> Credentials | None:
         try:
             return await self.authenticator.connection(token)
         except (InvalidToken, TokenExpired, Expired) as error:
             if self.insecure:
                 return None
             if isinstance(error, InvalidToken):
-                log.info("a bad token was sent for a document: %s", error)
+                about(log, event).info("a bad token was sent for a document: %s", error)
                 raise Unauthorized("invalid token") from None
             raise TokenExpired from None
 

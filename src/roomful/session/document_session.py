@@ -17,6 +17,8 @@ from roomful.model.document import Rights
 from roomful.model.errors import NotAvailable, RoomfulError, TooManyRequests, WireError
 from roomful.model.event import DocumentOpenEvent
 from roomful.model.order import DisconnectOrder, DocumentRightsOrder, Order
+from roomful.model.trace_context import HEADER, trace_id
+from roomful.node.connection_log import about
 from roomful.node.documents import Documents
 from roomful.node.node import Node
 from roomful.seams.document_dialect import DocumentDialect
@@ -148,7 +150,7 @@ class DocumentSession:
         try:
             messages = self.dialect.decode(data)
         except WireError as error:
-            log.info("client %s sent no message: %s", self.client, error)
+            about(log, self).info("no message of documents was sent: %s", error)
             self.end(4400, "malformed")
             return
         size = len(data)
@@ -173,6 +175,11 @@ class DocumentSession:
         self._depart(code)
 
     # What attachments call (session.attachment.Socket)
+
+    @property
+    def trace(self) -> str:
+        """By what its log lines are found together."""
+        return trace_id(self.request.headers.get(HEADER, "")) or self.client.replace("-", "")
 
     @property
     def closed(self) -> bool:
@@ -261,7 +268,7 @@ class DocumentSession:
             del self._attachments[attachment.key]
 
     def refuse(self, attachment: Attachment, error: RoomfulError) -> None:
-        log.info("client %s may not have document %r: %s", self.client, attachment.name, error)
+        about(log, self).info("document %r is refused: %s", attachment.name, error)
         if not self.dialect.acknowledges:
             attachment.say(d.PermissionDenied(error.message))
             self.end(*close_code(error))
@@ -334,7 +341,7 @@ class DocumentSession:
 
     def _come_back(self, error: TooManyRequests) -> None:
         """These wires have no error for one message. Nothing is lost: the client brings all that it holds again."""
-        log.info("client %s is sent away: %s", self.client, error)
+        about(log, self).info("a connection to documents is sent away: %s", error)
         self.end(*((4205, "Reset Connection") if self.dialect.acknowledges else (1013, error.message)))
 
     def _new(self, key: str, name: str) -> Attachment | None:

@@ -16,6 +16,7 @@ from roomful.model.errors import Unencodable
 from roomful.model.facet import facet_of
 from roomful.model.publication import Page, Position, Publication
 from roomful.model.stream import Joined, Missing
+from roomful.node.connection_log import about
 from roomful.node.node import Node
 from roomful.rooms.recovery import Gap, behind
 from roomful.seams.dialect import StreamDialect
@@ -142,7 +143,7 @@ class EventStream(Session):
 
     def _tell(self, missing: Missing) -> None:
         self.context.node.stats.count_gap(missing.reason)
-        log.info("client %s misses %s of %r", self.client, missing.reason, missing.channel)
+        about(log, self).info("an event stream misses something of %r: %s", missing.channel, missing.reason)
         self.outbox.force(self._dialect.missing(missing, self.positions))
 
     # Its end

@@ -10,6 +10,7 @@ from roomful.model.errors import RoomfulError
 from roomful.model.order import DisconnectOrder, DocumentRightsOrder, RefreshOrder, SubscribeOrder, UnsubscribeOrder
 from roomful.model.publication import Position
 from roomful.model.push import RefreshPush, SubscribePush
+from roomful.node.connection_log import about
 from roomful.session.recover import Entry
 from roomful.session.session import Session
 from roomful.session.subscribe import begin, enter, ttl, watch
@@ -38,7 +39,7 @@ async def subscribe(session: Session, order: SubscribeOrder) -> None:
             entry = await enter(session, wanted, options, order.grant, server_side=True)
         entry.subscription.ending = arrival.ending
     except RoomfulError as error:
-        log.warning("client %s could not be subscribed to %r: %s", session.client, channel, error)
+        about(log, session).warning("it could not be subscribed to %r: %s", channel, error)
         return
     result = entry.result
     if result.publications:  # the push can't carry them; the log is read from where they begin

@@ -13,6 +13,7 @@ from roomful.model.event import PublishEvent, PublishReply
 from roomful.model.facet import facet_of
 from roomful.model.publication import Draft
 from roomful.model.reply import PublishResult
+from roomful.node.connection_log import about
 from roomful.session.facet import PUBLISHED, publish_to_facet
 from roomful.session.payload import check_payload, from_client, to_client
 from roomful.session.session import Session
@@ -52,19 +53,21 @@ async def publish(session: Session, command: c.Publish) -> PublishResult:
 def _draft(session: Session, command: c.Publish, options: ChannelOptions, reply: PublishReply | None) -> Draft:
     data, tags, exclude = command.data, None, frozenset[str]()
     if reply is not None:
-        data = data if reply.data is None else _replaced(command.channel, reply.data, options)
+        data = data if reply.data is None else _replaced(session, command.channel, reply.data, options)
         tags, exclude = reply.tags, frozenset(reply.exclude)
     if options.exclude_self:
         exclude |= {session.client}
     return Draft(data, session.info_in(command.channel), tags, exclude)
 
 
-def _replaced(channel: str, value: Any, options: ChannelOptions) -> bytes:
+def _replaced(session: Session, channel: str, value: Any, options: ChannelOptions) -> bytes:
     """What the hook says instead of the payload. Raises InternalError where the namespace doesn't take it."""
     data = to_client(value)
     try:
         check_payload(data, options.data_format)
     except BadRequest as error:
-        log.error("the publish hook for %r gave a payload that the namespace doesn't take: %s", channel, error)
+        about(log, session).error(
+            "the publish hook for %r gave a payload that the namespace doesn't take: %s", channel, error
+        )
         raise InternalError from None
     return data

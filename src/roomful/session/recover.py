@@ -13,6 +13,7 @@ from roomful.model import command as c
 from roomful.model.errors import UnrecoverablePosition
 from roomful.model.publication import HistoryFilter, Page, Position, Publication
 from roomful.model.reply import SubscribeResult
+from roomful.node.connection_log import about
 from roomful.rooms.recovery import Gap, recover, recover_latest, with_bases
 from roomful.session.session import Session
 from roomful.session.subscription import Subscription
@@ -149,7 +150,7 @@ def _not_recovered(
 ) -> Entry:
     """gap None: nothing was asked for, the server would have given the newest by itself."""
     if gap is not None:
-        log.info("client %s could not recover %r: %s", session.client, subscription.channel, gap)
+        about(log, session).info("%r could not be recovered: %s", subscription.channel, gap)
         session.context.node.stats.not_recovered += 1
         if wanted.flag & c.REJECT_UNRECOVERED:
             raise UnrecoverablePosition

@@ -17,6 +17,7 @@ from roomful.model.event import RefreshEvent, RefreshReply, SubRefreshEvent, Sub
 from roomful.model.facet import facet_of
 from roomful.model.reply import RefreshResult, SubRefreshResult
 from roomful.node import eager
+from roomful.node.connection_log import about
 from roomful.seams.authenticator import SubscriptionClaims
 from roomful.session.authorize import is_for
 from roomful.session.payload import to_client
@@ -42,7 +43,7 @@ async def refresh(session: Session, command: c.Refresh) -> RefreshResult:
     except TokenExpired:
         raise disconnect("expired") from None
     except InvalidToken as error:
-        log.info("client %s sent a bad token to refresh: %s", session.client, error)
+        about(log, session).info("a bad token to refresh: %s", error)
         raise disconnect("invalid_token") from None
     if credentials.user != session.user:
         raise disconnect("invalid_token")
@@ -85,7 +86,7 @@ async def _verified(session: Session, token: str) -> SubscriptionClaims:
     try:
         return await session.context.authenticator.subscription(token)
     except InvalidToken as error:
-        log.info("client %s sent a bad subscription token to refresh: %s", session.client, error)
+        about(log, session).info("a bad subscription token to refresh: %s", error)
         raise disconnect("invalid_token") from None
 
 
@@ -127,7 +128,7 @@ async def _contained(session: Session, renewal: Awaitable[None]) -> None:
         session.watch_expiry(session.context.node.wall_clock() + RETRY_S)
     except Exception:
         # Never open beyond its time: whatever went wrong here, the connection ends.
-        log.exception("the expiry of client %s could not be handled", session.client)
+        about(log, session).exception("its expiry could not be handled")
         session.end(*DISCONNECTS["expired"])
 
 

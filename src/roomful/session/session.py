@@ -27,7 +27,9 @@ from roomful.model.order import ConnectionOrder
 from roomful.model.publication import Page
 from roomful.model.push import DisconnectPush, Push, UnsubscribePush
 from roomful.model.reply import Failure, Result
+from roomful.model.trace_context import HEADER, trace_id
 from roomful.node import eager
+from roomful.node.connection_log import about
 from roomful.node.node import Node
 from roomful.node.rates import Allowance
 from roomful.node.wheel import Wheel
@@ -166,6 +168,7 @@ class Session:
         "expires_at",
         "meta",
         "outbox",
+        "parent_trace",
         "renewing",
         "request",
         "secret",
@@ -188,6 +191,8 @@ class Session:
         self.client = context.new_id()
         self.allowance = node.rates.allowance(self.client, request.address)
         self.user = ""
+        self.parent_trace = trace_id(request.headers.get(HEADER, ""))
+        """The trace that its client, or a proxy before us, says it belongs to; "" for none."""
         self.secret = ""
         """By it a client sends commands another way than over the transport; the API addresses it so, too."""
         self.conn_info = b""
@@ -240,7 +245,7 @@ class Session:
         try:
             commands = self.dialect.decode(data)
         except WireError as error:
-            log.info("client %s sent no commands: %s", self.client, error)
+            about(log, self).info("no commands were sent: %s", error)
             self.end(*DISCONNECTS["bad_request"])
             return
         if self._inbox is None:
@@ -264,6 +269,11 @@ class Session:
         self._depart(code, reason)
 
     # What handlers call
+
+    @property
+    def trace(self) -> str:
+        """By what its log lines are found together."""
+        return self.parent_trace or self.client.replace("-", "")
 
     @property
     def closed(self) -> bool:
@@ -413,14 +423,14 @@ class Session:
         try:
             await step
         except RoomfulError as error:
-            log.warning("client %s left %r, but the engine didn't take it: %s", self.client, channel, error)
+            about(log, self).warning("%r was left, but the engine didn't take it: %s", channel, error)
 
     # What a subscription calls (session.subscription.Holder)
 
     def lose(self, subscription: Subscription, gap: Gap, page: Page | None = None) -> None:
         """page: what the log has after the subscription's position, if that is where the gap was found."""
         self.context.node.stats.count_gap(gap)
-        log.info("client %s lost its position in %r: %s", self.client, subscription.channel, gap)
+        about(log, self).info("the position in %r is lost: %s", subscription.channel, gap)
         if subscription.traits.server_side:
             self.end(*DISCONNECTS["insufficient_state"])
         else:
@@ -555,7 +565,7 @@ class Session:
         except Disconnect as ending:
             self.end(ending.code, ending.reason)
         except Exception:
-            log.exception("a %s command of client %s failed", kind.__name__, self.client)
+            about(log, self).exception("a %s command failed", kind.__name__)
             self._refuse(command, InternalError())
 
     def _spend(self, allowance: Allowance, kind: type) -> None:
@@ -601,7 +611,7 @@ class Session:
         except Disconnect as ending:
             self.end(ending.code, ending.reason)
         except Exception:
-            log.exception("client %s could not carry out %r", self.client, type(order).__name__)
+            about(log, self).exception("a %s could not be carried out", type(order).__name__)
 
     def _remember_leaving(self, channel: str, task: asyncio.Task[None] | None) -> None:
         if task is None:

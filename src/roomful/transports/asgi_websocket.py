@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from starlette.types import Receive, Scope, Send
 
 from roomful.node.admission import Admission
+from roomful.node.connection_log import about
 from roomful.seams.transport import Receiver
 from roomful.transports.asgi_backlog import Backlog
 from roomful.transports.frames import close_reason
@@ -154,7 +155,7 @@ class AsgiWebSocket:
             try:
                 receiver.on_message(data, binary is not None)
             except Exception:
-                log.exception("a receiver failed; its connection is closed")
+                about(log, receiver).exception("a receiver failed; its connection is closed")
                 self.close(1011, "internal server error")
 
     def _on_writable(self) -> None:

@@ -9,6 +9,7 @@ from roomful.model.disconnects import DISCONNECTS, Disconnect
 from roomful.model.errors import BadRequest, RoomfulError
 from roomful.model.order import SubscribeOrder
 from roomful.node import eager
+from roomful.node.connection_log import about
 from roomful.seams.transport import Receiver, Request
 from roomful.session.event_stream import EventStream
 from roomful.session.session import Context, Session
@@ -72,11 +73,9 @@ async def _follow(session: EventStream, stream: Stream, token: str) -> None:
         else:
             stream.refuse(refused(ending))
     except Exception:
-        log.exception("client %s could not be served", session.client)
+        about(log, session).exception("an event stream could not be served")
         session.end(*DISCONNECTS["internal"])
 
 
 async def _keep_channels(session: Session, order: SubscribeOrder) -> None:
-    log.info(
-        "client %s is an event stream, whose channels are those of its request: no %r", session.client, order.channel
-    )
+    about(log, session).info("an event stream has the channels of its request: %r is not added", order.channel)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from socket import SocketType
 
+from roomful.node.connection_log import about
 from roomful.seams.transport import Endpoint, Receiver, Request
 from roomful.transports.frames import (
     BINARY,
@@ -155,7 +156,7 @@ class WebSocketConnection(asyncio.Protocol):
                 elif self._open:
                     self._receiver.on_message(payload, opcode == BINARY)
         except Exception:
-            log.exception("a receiver failed; its connection is closed")
+            about(log, self._receiver).exception("a receiver failed; its connection is closed")
             self.close(*_OUR_FAULT)
         if self._reader.violation is not None:
             self._fail(self._reader.violation)
