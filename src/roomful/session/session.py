@@ -650,6 +650,7 @@ class Session:
             self.context.node.admission.settled(self.request.address)
         self.state = State.CLOSED
         self._ended = (code, reason)
+        log.info("client %s has ended: %d %s", self.client, code, reason)
         self.context.node.stats.count_disconnect(code)
         self.context.node.connections.discard(self)
         self.context.node.directory.remove(self)
