@@ -67,6 +67,9 @@ them may go to thousands (2,000 members: 1 ms)."""
 UNFLUSHED = frozenset(DISCONNECTS[name][0] for name in ("closed", "slow", "write_error"))
 """Closing with these doesn't write the queue first: nobody reads it."""
 
+UNEVENTFUL = frozenset({1000, 1001, 1005, 1006, DISCONNECTS["closed"][0], DISCONNECTS["shutdown"][0]})
+"""Ends that need no line in the log: clients come and go, and so do servers."""
+
 UNANSWERED = {103: "permission_denied", 109: "expired", 110: "expired", 111: "too_many_requests"}
 """Error → the disconnect that tells of it where there are no replies; all others are "internal".
 Source: Centrifuge protocol, section 17.5."""
@@ -650,7 +653,8 @@ class Session:
             self.context.node.admission.settled(self.request.address)
         self.state = State.CLOSED
         self._ended = (code, reason)
-        log.info("client %s has ended: %d %s", self.client, code, reason)
+        if code not in UNEVENTFUL:
+            about(log, self).info("it ends with %d: %s", code, reason)
         self.context.node.stats.count_disconnect(code)
         self.context.node.connections.discard(self)
         self.context.node.directory.remove(self)
