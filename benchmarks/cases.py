@@ -6,8 +6,10 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from install import BUILD, HERE, Missing, compiled
+from pycrdt import Doc, Text
 from roster import ECHO, FANOUT, ROOMFUL, ROOMFUL_ALONE, STORM
 from servers import Peer, cores, serving
 
@@ -59,6 +61,8 @@ def all_cases(quick: bool) -> list[Case]:
         Case("event streams, 16 in flight", 1_000, 16, 200 // less, family="events"),
         Case("event streams, one at a time", 1_000, 1, 600 // less, family="events"),
         Case("event streams, 20 a second", 1_000, 1, 200 // less, rate=20, family="events"),
+        Case("a document, 16 edits in flight", 100, 16, 200 // less, family="documents"),
+        Case("a document, 50 edits a second", 100, 1, 500 // less, rate=50, family="documents"),
         Case("idle", 9_000, 1, 1, shown=IDLE),
         Case("storm: all cut, and back with 10 missed messages", 5_000, 10, 1, mode=STORM),
         *growth_cases(less),
@@ -99,6 +103,19 @@ def growth_cases(less: int) -> list[Case]:
     return cases
 
 
+def edits(number: int) -> Path:
+    """A file of so many edits of one author: a letter at the end of the text each, every update after its length."""
+    written, doc = BUILD / f"edits-{number}", Doc[Any]()
+    if not written.exists():
+        text, updates = doc.get("text", type=Text), []
+        for _ in range(number):
+            before = doc.get_state()
+            text += "a"
+            updates.append(doc.get_update(before))
+        written.write_bytes(b"".join(len(update).to_bytes(4, "big") + update for update in updates))
+    return written
+
+
 def measure(peer: Peer, case: Case) -> dict[str, float]:
     """One measurement on a fresh server: what the load generator prints. Raises Missing."""
     with serving(peer) as (port, pid):
@@ -106,12 +123,14 @@ def measure(peer: Peer, case: Case) -> dict[str, float]:
             "port": port, "pid": pid, "protocol": peer.protocol, "mode": case.mode, "clients": case.members,
             "burst": case.burst, "rounds": case.rounds, "size": case.size, "rate": case.rate, "rooms": case.rooms,
         }  # fmt: skip
+        if case.family == "documents":
+            settings["updates"] = str(edits(case.burst * (case.rounds + case.rounds // 10 + 3)))
         command = [*cores()[1], str(LOAD), *(f"{name}={value}" for name, value in settings.items())]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         except subprocess.CalledProcessError as error:
             raise Missing(error.stderr.strip() or f"{Path(command[-1]).name} failed") from error
         except subprocess.TimeoutExpired as error:
-            raise Missing("not done in 300 s") from error
+            raise Missing("not done in 120 s") from error
         figures: dict[str, float] = json.loads(done.stdout)
         return figures

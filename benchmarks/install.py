@@ -42,13 +42,18 @@ def compiled(sources: list[Path], program: Path) -> SetUp:
     return set_up
 
 
+def name_of(package: str) -> str:
+    """Without the version that may follow it."""
+    return package[0] + package[1:].partition("@")[0]
+
+
 def npm(*packages: str) -> SetUp:
     def set_up() -> None:
         # Modules are looked up from where a program lies, so the programs are copied beside them.
         BUILD.mkdir(parents=True, exist_ok=True)
         for program in PEERS.glob("*.mjs"):
             (BUILD / program.name).write_bytes(program.read_bytes())
-        missing = [package for package in packages if not (BUILD / "node_modules" / package).exists()]
+        missing = [package for package in packages if not (BUILD / "node_modules" / name_of(package)).exists()]
         if missing:
             run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(BUILD), *missing)
 

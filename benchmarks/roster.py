@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from install import BUILD, PEERS, PYTHON, compiled, debian, nothing, npm, npm_version, pip, python_version, run
-from servers import PORT, Peer
+from servers import DIRECTORY, PORT, Peer
 
 FANOUT, ECHO, STORM = "fanout", "echo", "storm"
 ROOMFUL, ROOMFUL_ALONE = "Roomful", "Roomful, presence off"
@@ -24,6 +24,9 @@ anonymous = true
 handshakes_per_s = 100000
 unauthenticated_per_address_max = 100000
 channels_max = 200000
+
+[documents]
+access = "client"
 
 [namespaces.bench]
 history_size = 100
@@ -52,7 +55,7 @@ def roomful(name: str, *, presence: bool, protocol: str = "centrifuge", family: 
         config.write_text(SETTINGS.format(presence=str(presence).lower()))
 
     command = [sys.executable, "-m", "roomful", "serve", "roomful_app:app", "--config", str(config)]
-    command += ["--data", str(BUILD / "data")]
+    command += ["--data", DIRECTORY]
     modes = frozenset({FANOUT, ECHO, STORM} if family == "websocket" else {FANOUT})
     return Peer(name, protocol, command, set_up, python_version(sys.executable, "roomful"), family, modes)
 
@@ -139,5 +142,19 @@ def all_peers() -> list[Peer]:
         Peer(
             "sse-starlette", "bare-events", [PYTHON, str(PEERS / "sse_starlette_events.py")],
             pip("sse-starlette", "starlette", *uvicorn), python_version(PYTHON, "sse-starlette", "uvicorn"), "events",
+        ),
+        roomful("Roomful, /yjs", presence=False, protocol="yjs", family="documents"),
+        roomful("Roomful, /hocuspocus", presence=False, protocol="hocuspocus", family="documents"),
+        Peer(
+            "Hocuspocus", "hocuspocus", ["node", f"{BUILD}/hocuspocus.mjs", PORT], npm("@hocuspocus/server"),
+            npm_version("@hocuspocus/server"), "documents",
+        ),
+        Peer(
+            "y-websocket", "yjs", ["node", f"{BUILD}/y_websocket.mjs"], npm("y-websocket@2", "yjs", "ws"),
+            npm_version("y-websocket", "yjs"), "documents",
+        ),
+        Peer(
+            "pycrdt-websocket", "yjs", [PYTHON, str(PEERS / "pycrdt_documents.py")], pip("pycrdt-websocket", *uvicorn),
+            python_version(PYTHON, "pycrdt-websocket", "pycrdt", "uvicorn"), "documents",
         ),
     ]  # fmt: skip

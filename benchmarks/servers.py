@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,15 +15,15 @@ from dataclasses import dataclass
 
 from install import BUILD, PEERS, Missing, SetUp
 
-PORT = "PORT"
-"""In a command: a free port, for servers that can't choose and say one themselves."""
+PORT, DIRECTORY = "PORT", "DIRECTORY"
+"""In a command: a free port, for servers that can't choose and say one themselves; an empty directory."""
 
 
 @dataclass(frozen=True)
 class Peer:
     """command: what serves, printing its address in its first lines; or what gives it, once it is set up. protocol:
     the load generator's word. version: of what is measured, asked once it is set up. family: what its members are,
-    websocket or events. modes: what it can be asked for."""
+    websocket, events or documents. modes: what it can be asked for."""
 
     name: str
     protocol: str
@@ -32,9 +33,9 @@ class Peer:
     family: str = "websocket"
     modes: frozenset[str] = frozenset({"fanout"})
 
-    def started(self) -> list[str]:
+    def started(self, directory: str) -> list[str]:
         command = self.command if isinstance(self.command, list) else self.command()
-        return [str(free_port()) if word == PORT else word for word in command]
+        return [str(free_port()) if word == PORT else directory if word == DIRECTORY else word for word in command]
 
 
 def free_port() -> int:
@@ -61,8 +62,13 @@ def raise_open_files() -> int:
 @contextmanager
 def serving(peer: Peer) -> Iterator[tuple[int, int]]:
     """Port and process id of the peer while it serves. Raises Missing."""
-    log = BUILD / "server.log"
-    command, environment = [*cores()[0], *peer.started()], os.environ | {"PYTHONPATH": python_path()}
+    with tempfile.TemporaryDirectory() as directory, running([*cores()[0], *peer.started(directory)]) as found:
+        yield found
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[tuple[int, int]]:
+    log, environment = BUILD / "server.log", os.environ | {"PYTHONPATH": python_path()}
     with log.open("w") as errors:
         try:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)

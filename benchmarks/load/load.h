@@ -18,10 +18,13 @@ struct protocol {
     const char *subscriber;   /* paths */
     const char *publisher;
     const char *echo;
-    struct step { const char *send; int frames; } subscribe[STEPS], connect[STEPS];
+    struct step { const char *send; int frames; size_t length; } subscribe[STEPS], connect[STEPS]; /* length 0: a string */
     const char *publish;      /* printf: the text; before it an id (numbered 1) or the payload's length (2) */
     const char *call;
     int numbered;
+    int update_at;            /* for documents: where in a frame a Yjs update is announced; then frames are counted, not marks */
+    const char *before;       /* what stands there in front of our own updates */
+    size_t before_length;
 };
 
 struct connection {
@@ -50,7 +53,7 @@ extern void (*on_marks)(void);              /* after each read that brought some
 void network_start(int port);
 void begin(struct connection *c, const struct protocol *protocol, const char *path, const struct step *steps);
 void cut(struct connection *c);
-void send_payload(struct connection *c, const char *payload);
+void send_payload(struct connection *c, const char *payload, size_t length);
 void send_raw(struct connection *c, const char *data, size_t length);
 size_t frame_of(char *out, int opcode, const char *payload, size_t length);
 void turn(void); /* waits for events, at most 30 s, and handles them */

@@ -1,10 +1,11 @@
 /* Load generator: one room, many subscribers, one publisher; or callers; or a storm of returning members.
 
-   usage: load port=N pid=N protocol=NAME [mode=fanout] [clients=1000] [burst=1] [rounds=100] [size=200] [rate=0] [rooms=0]
+   usage: load port=N pid=N protocol=NAME [mode=fanout] [clients=1000] [burst=1] [rounds=100] [size=200] [rate=0] [rooms=0] [updates=FILE]
 
    fanout: the publisher sends `burst` publications in one write and waits until every subscriber has all of them, and
    repeats; with `rate` so many times a second. rooms: so many other rooms have one member, who also is one, before it
-   begins (centrifuge only).
+   begins (centrifuge only). updates: for documents, what is published: Yjs updates, each after its length (4 bytes,
+   big-endian).
    echo: each of `clients` calls, and calls again when the answer is there, `rounds` times.
    storm: all subscribers are cut at once, `burst` publications follow, and all come back at once; with centrifuge they
    recover what they missed, and it is counted that they did.
@@ -77,14 +78,38 @@ static char *text_of(int length) {
     return text;
 }
 
+static FILE *updates;
+
+/* The next `burst` updates as frames. */
+static size_t next_updates(char *batch) {
+    static char payload[65536];
+    size_t length = 0, head = protocol->before_length;
+    memcpy(payload, protocol->before, head);
+    for (int k = 0; k < burst; k++) {
+        unsigned char n[4];
+        if (fread(n, 1, 4, updates) != 4) { fprintf(stderr, "load: there are not enough updates\n"); exit(2); }
+        size_t size = (size_t)n[2] << 8 | n[3];
+        char *at = payload + head;
+        if (size > 127) { *at++ = (char)(size | 128); *at++ = (char)(size >> 7); } else *at++ = (char)size;
+        if (fread(at, 1, size, updates) != size) die("updates");
+        length += frame_of(batch + length, protocol->opcode, payload, at - payload + size);
+    }
+    return length;
+}
+
+static char *room_for_batch(void) {
+    char *batch = malloc((size_t)burst * (updates ? 66000 : size + 600));
+    if (!batch) die("malloc");
+    return batch;
+}
+
 /* `burst` publications as frames; returns their length. */
-static size_t batch_of(char **batch) {
+static size_t batch_of(char *batch) {
     char *text = text_of(size), *payload = malloc(size + 512);
-    *batch = malloc((size_t)burst * (size + 600));
     size_t length = 0;
     for (int k = 0; k < burst; k++) {
         size_t n = formatted(payload, size + 512, protocol->publish, 10 + k, text);
-        length += frame_of(*batch + length, protocol->opcode ? protocol->opcode : 1, payload, n);
+        length += frame_of(batch + length, protocol->opcode ? protocol->opcode : 1, payload, n);
     }
     free(text);
     free(payload);
@@ -118,7 +143,7 @@ static double open_rooms(void) {
         for (int i = first; i < last; i++)
             length += sprintf(commands + length, "%s{\"id\":%d,\"subscribe\":{\"channel\":\"bench:%d\"}}", i > first ? "\n" : "", i + 2, i);
         unsigned long wanted = frames + (last - first);
-        send_payload(&lodger, commands);
+        send_payload(&lodger, commands, length);
         until(&frames, wanted);
     }
     free(commands);
@@ -135,8 +160,8 @@ static void fanout(void) {
     double kb_each = (settled_kb() - empty) / clients, connect_p50 = connect_times(&connect_p99);
     open_publisher();
     double kb_room = rooms ? open_rooms() : 0;
-    char *batch;
-    size_t length = batch_of(&batch);
+    char *batch = room_for_batch();
+    size_t length = updates ? 0 : batch_of(batch);
 
     latency_max = (size_t)rounds * clients;
     latencies = malloc(latency_max * sizeof *latencies);
@@ -155,6 +180,7 @@ static void fanout(void) {
             if (wait > 0) usleep((useconds_t)wait);
         }
         expected += (unsigned long)clients * burst;
+        if (updates) length = next_updates(batch);
         sent_at = now_us();
         send_raw(publisher, batch, length);
         until(&marks, expected);
@@ -173,7 +199,7 @@ static char call[70000];
 static void call_again(struct connection *c) {
     if (latency_count < latency_max) latencies[latency_count++] = now_us() - c->begun;
     c->begun = now_us();
-    send_payload(c, call);
+    send_payload(c, call, strlen(call));
 }
 
 static void echo(void) {
@@ -216,7 +242,7 @@ static void value_of(const char *key, char *out, size_t room) {
 static void storm(void) {
     int recovers = !strcmp(protocol->name, "centrifuge");
     static char subscribe[512];
-    struct step back[STEPS] = {{subscribe, 2}, {NULL, 0}};
+    struct step back[STEPS] = {{subscribe, 2, 0}, {NULL, 0, 0}};
     overheard = &all[0];
     open_all(protocol->subscriber, protocol->subscribe, AT_ONCE);
     overheard = NULL;
@@ -233,8 +259,8 @@ static void storm(void) {
     double server = cpu_us(pid), own = own_cpu_us(), started = now_us(), p99;
     for (int i = 0; i < clients; i++) cut(&all[i]);
     if (recovers) {
-        char *batch;
-        size_t length = batch_of(&batch);
+        char *batch = room_for_batch();
+        size_t length = batch_of(batch);
         frames = 0;
         send_raw(publisher, batch, length);
         until(&frames, burst);
@@ -255,16 +281,18 @@ static void storm(void) {
 
 int main(int argc, char **argv) {
     int port = 0;
-    char name[32] = "", mode[16] = "fanout";
+    char name[32] = "", mode[16] = "fanout", file[4096] = "";
     for (int i = 1; i < argc; i++) {
         if (sscanf(argv[i], "port=%d", &port) || sscanf(argv[i], "pid=%d", &pid) || sscanf(argv[i], "clients=%d", &clients) ||
             sscanf(argv[i], "burst=%d", &burst) || sscanf(argv[i], "rounds=%d", &rounds) || sscanf(argv[i], "size=%d", &size) ||
             sscanf(argv[i], "rate=%lf", &rate) || sscanf(argv[i], "rooms=%d", &rooms) ||
-            sscanf(argv[i], "protocol=%31s", name) || sscanf(argv[i], "mode=%15s", mode)) continue;
+            sscanf(argv[i], "protocol=%31s", name) || sscanf(argv[i], "mode=%15s", mode) ||
+            sscanf(argv[i], "updates=%4095s", file)) continue;
         fprintf(stderr, "load: what is %s? See the head of main.c\n", argv[i]);
         return 2;
     }
     protocol = protocol_of(name);
+    if (*file && !(updates = fopen(file, "rb"))) die(file);
     all = calloc(clients + 1, sizeof *all);
     if (!all) die("calloc");
     network_start(port);

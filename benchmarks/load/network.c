@@ -62,9 +62,9 @@ size_t frame_of(char *out, int opcode, const char *payload, size_t length) {
     return n + 4 + length;
 }
 
-void send_payload(struct connection *c, const char *payload) {
+void send_payload(struct connection *c, const char *payload, size_t length) {
     static char out[70000];
-    send_raw(c, out, frame_of(out, c->protocol->opcode ? c->protocol->opcode : 1, payload, strlen(payload)));
+    send_raw(c, out, frame_of(out, c->protocol->opcode ? c->protocol->opcode : 1, payload, length));
 }
 
 void begin(struct connection *c, const struct protocol *protocol, const char *path, const struct step *steps) {
@@ -122,7 +122,7 @@ static void step(struct connection *c) {
             return;
         }
         c->awaited += next->frames;
-        send_payload(c, next->send);
+        send_payload(c, next->send, next->length ? next->length : strlen(next->send));
     }
 }
 
@@ -135,9 +135,12 @@ static void whole_frame(struct connection *c) {
     if (c->opcode == CLOSE) fail("the server closed a connection", c);
     if (c->opcode > CLOSE) return;
     if (c->start_length == 2 && !memcmp(c->start, "{}", 2)) {
-        send_payload(c, "{}"); /* Centrifuge's ping */
+        send_payload(c, "{}", 2); /* Centrifuge's ping */
         return;
     }
+    const struct protocol *p = c->protocol;
+    if (p->before && c != publisher && c->start_length >= p->update_at + 2 && !memcmp(c->start + p->update_at, "\0\2", 2))
+        marks++; /* sync, update */
     if (c->state == STEPPING) {
         c->awaited--;
         step(c);
@@ -148,7 +151,7 @@ static void whole_frame(struct connection *c) {
 }
 
 static void count_marks(const struct connection *c, const char *data, size_t length) {
-    if (c == publisher) return;
+    if (c == publisher || c->protocol->before) return;
     for (const char *end = data + length; (data = memchr(data, MARK, end - data)); data++) marks++;
 }
 

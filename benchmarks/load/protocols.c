@@ -41,6 +41,17 @@ static const struct protocol protocols[] = {
         .connect = {{"{\"id\":1,\"connect\":{}}", 1}},
         .publish = "{\"id\":%d,\"publish\":{\"channel\":\"bench:room\",\"data\":{\"t\":\"~%s\"}}}", .numbered = 1,
     },
+    {
+        .name = "yjs", .opcode = 2, .subscriber = "/yjs/bench", .publisher = "/yjs/bench",
+        .subscribe = {{"\0\0\1\0", 0, 4}}, .connect = {{"\0\0\1\0", 0, 4}},
+        .before = "\0\2", .before_length = 2,
+    },
+    {
+        .name = "hocuspocus", .opcode = 2, .subscriber = "/hocuspocus", .publisher = "/hocuspocus",
+        .subscribe = {{"\5bench\2\0\0", 0, 9}, {"\5bench\0\0\1\0", 0, 10}},
+        .connect = {{"\5bench\2\0\0", 0, 9}, {"\5bench\0\0\1\0", 0, 10}},
+        .update_at = 6, .before = "\5bench\0\2", .before_length = 8,
+    },
     {.name = "bare-events", .opcode = 0, .subscriber = "/sub", .publisher = "/pub", .publish = RELAYED},
 };
 

@@ -8,10 +8,15 @@ from typing import Any
 import uvicorn
 
 
-def serve(app: Any) -> None:
+def server_of(app: Any) -> tuple[uvicorn.Server, socket.socket]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
         app, log_level="warning", ws_per_message_deflate=False, ws_ping_interval=None, backlog=4096, lifespan="off"
     )
-    uvicorn.Server(config).run([listener])
+    return uvicorn.Server(config), listener
+
+
+def serve(app: Any) -> None:
+    server, listener = server_of(app)
+    server.run([listener])
