@@ -293,6 +293,17 @@ def test_edits_in_python_are_told_as_an_update() -> None:
     assert len(updates) == 2
 
 
+def test_what_is_unknown_of_a_whole_document() -> None:
+    updates, whole = history(2)
+    document = Document()
+    for update in updates[:10]:
+        document.apply(update)
+    unknown = document.unknown_of(whole.get_update())
+    assert len(unknown) < len(whole.get_update())
+    document.apply(unknown)
+    assert shown(document.live()) == shown(whole)
+
+
 def test_who_edits_in_python_counts_as_a_client() -> None:
     document = Document()
     document.apply(HI)

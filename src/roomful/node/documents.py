@@ -522,7 +522,8 @@ class Documents:
                     raise InternalError("the document isn't in the store any more")
                 missed = stored.tail
                 if stored.snapshot is not None:
-                    live.take_stored([stored.snapshot.update, *filter(None, (stored.snapshot.parked,))])
+                    whole = live.room.unknown_of(stored.snapshot.update)
+                    live.take_stored([whole, *filter(None, (stored.snapshot.parked,))])
             live.take_stored(logged.entry.update for logged in missed)
             if missed:
                 live.seq = max(live.seq, missed[-1].seq)

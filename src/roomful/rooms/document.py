@@ -179,6 +179,11 @@ class Document:
                 found = self._engine().get_update(vector)
             return merge_updates(found, self.parked) if self.parked else found
 
+    def unknown_of(self, update: bytes) -> bytes:
+        """An update without the structs that are here: of a whole document, what is worth reading. Raises Malformed."""
+        with _guarded():
+            return get_update(update, self.state_vector())
+
     def contains(self, walked: Walked) -> bool:
         """Whether an update would bring nothing new, deletions included."""
         self._catch_up()

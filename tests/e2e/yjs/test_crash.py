@@ -16,22 +16,15 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
-from itertools import count
 from pathlib import Path
-from typing import Any
 
-from pycrdt import Doc
-from websockets.exceptions import WebSocketException
-
-from tests.e2e.yjs.writer import Writer, writer
+from tests.e2e.yjs.writer import Typist, pause, writer
 from tests.served import Server, serve
 
 ROUNDS = 3
-WRITERS = 4
+TYPISTS = 4
 WORDS = 1_000
 """At most so many are acknowledged before the server is killed."""
-UNDER_WAY = 20
-"""Words that a writer sends before it waits for an answer."""
 HELD_S = 0.4
 FAILING_S = 0.3
 PAUSE_S = 0.05
@@ -55,9 +48,7 @@ async def crash(directory: Path, rounds: int, seed: int) -> tuple[int, int]:
     for number in range(rounds):
         server = await serve(directory, config=CONFIG)
         try:
-            round = Round(server, directory, chance, number)
-            await round.run()
-            stored |= round.stored
+            stored |= await Round(server, directory, chance, number).run()
         finally:
             await server.stop()
         assert "Traceback" not in server.log, server.log
@@ -85,11 +76,12 @@ class Round:
         self._number = number
         self._left = chance.randrange(1, WORDS)
         self._enough = asyncio.Event()
-        self.stored: set[str] = set()
+        self._typists = [Typist(server.port, "ab"[n % 2], f"{'ab'[n % 2]}.{number}.{n}") for n in range(TYPISTS)]
 
-    async def run(self) -> None:
+    async def run(self) -> set[str]:
+        """The words that were acknowledged."""
         harm = (None, self._hold, self._fail)[self._number % 3]
-        working = [asyncio.create_task(self._write(number)) for number in range(WRITERS)]
+        working = [asyncio.create_task(typist.type(self._enough, self._word)) for typist in self._typists]
         if harm is not None:
             working.append(asyncio.create_task(self._harm(harm)))
         try:
@@ -98,29 +90,16 @@ class Round:
             os.kill(self._server.pid, signal.SIGKILL)
             self._enough.set()
             await asyncio.gather(*working)
+        return set[str]().union(*(typist.stored for typist in self._typists))
 
-    async def _write(self, number: int) -> None:
-        """Words of its own, over as many connections as it takes; its replica stays the same."""
-        name, doc, words = "ab"[number % 2], Doc[Any](), count()
-        while not self._enough.is_set():
-            client: Writer | None = None
-            try:
-                async with writer(self._server.port, name, doc) as client:
-                    for word in words:
-                        await client.write(f"{name}.{self._number}.{number}.{word}")
-                        await client.answered(but=UNDER_WAY)
-                        self._left -= 1
-                        if self._left <= 0:
-                            self._enough.set()
-            except (WebSocketException, OSError):
-                await self._pause(PAUSE_S)
-            finally:
-                if client is not None:
-                    self.stored |= {word for word in client.stored if word}
+    def _word(self) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            self._enough.set()
 
     async def _harm(self, harm: Callable[[], Awaitable[None]]) -> None:
         while not self._enough.is_set():
-            await self._pause(self._chance.random() * 2 * PAUSE_S)
+            await pause(self._enough, self._chance.random() * 2 * PAUSE_S)
             await harm()
 
     async def _hold(self) -> None:
@@ -128,7 +107,7 @@ class Round:
         taken = sqlite3.connect(self._database, isolation_level=None, timeout=0.1)
         with closing(taken) as db, suppress(sqlite3.OperationalError):  # it didn't get its turn in time
             db.execute("BEGIN IMMEDIATE")
-            await self._pause(self._chance.random() * HELD_S)
+            await pause(self._enough, self._chance.random() * HELD_S)
 
     async def _fail(self) -> None:
         """No file may grow: the disk is full, from the first byte or somewhere in a commit."""
@@ -136,15 +115,10 @@ class Round:
         limit = size.stat().st_size + self._chance.randrange(20_000) if size.exists() else 0
         try:
             resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, (limit, UNLIMITED))
-            await self._pause(self._chance.random() * FAILING_S)
+            await pause(self._enough, self._chance.random() * FAILING_S)
             resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
         except ProcessLookupError:
             return  # it was killed meanwhile
-
-    async def _pause(self, seconds: float) -> None:
-        """Or less, when the server is killed."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._enough.wait(), seconds)
 
 
 async def test_22_nothing_that_was_acknowledged_is_lost(tmp_path: Path) -> None:

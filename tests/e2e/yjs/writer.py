@@ -1,22 +1,26 @@
-"""A client of `/hocuspocus` in Python that writes numbered words as fast as it is told, and notes which were stored."""
+"""Clients of `/hocuspocus` in Python that write numbered words as fast as they are told, and note which were stored."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Any
 
 from pycrdt import Doc, Text
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from roomful.model.document import SyncStep1, SyncStep2, SyncUpdate
 from roomful.wire.hocuspocus import AUTH, BARE, SYNC, SYNC_STATUS
 from roomful.wire.lib0 import Reader, string
 
 PATIENCE_S = 20.0
+RECONNECT_S = 0.05
+UNDER_WAY = 20
+"""Words that a typist sends before it waits for an answer."""
 
 
 class Writer:
@@ -115,3 +119,43 @@ async def writer(port: int, name: str, doc: Doc[Any] | None = None, token: str =
         finally:
             reading.cancel()
             await asyncio.wait((reading,))
+
+
+class Typist:
+    """Types words of its own into one replica, over as many connections as it takes.
+
+    label: what its words begin with. stored: those that the server said are stored.
+    """
+
+    def __init__(self, port: int, name: str, label: str) -> None:
+        self.port = port
+        self.doc: Doc[Any] = Doc()
+        self.stored: set[str] = set()
+        self._name = name
+        self._label = label
+
+    async def type(
+        self, ended: asyncio.Event, on_word: Callable[[], None] = lambda: None, every_s: float = 0.0
+    ) -> None:
+        """Until the event. every_s: time between two words; 0: as fast as they are acknowledged."""
+        words = count()
+        while not ended.is_set():
+            client: Writer | None = None
+            try:
+                async with writer(self.port, self._name, self.doc) as client:
+                    while not ended.is_set():
+                        await client.write(f"{self._label}.{next(words)}")
+                        await client.answered(but=UNDER_WAY)
+                        on_word()
+                        await pause(ended, every_s)
+            except (WebSocketException, OSError):
+                await pause(ended, RECONNECT_S)
+            finally:
+                if client is not None:
+                    self.stored |= {word for word in client.stored if word}
+
+
+async def pause(ended: asyncio.Event, seconds: float) -> None:
+    """So long, but not longer than until the event."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), seconds)
