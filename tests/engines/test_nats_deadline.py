@@ -6,7 +6,33 @@ import pytest
 
 from roomful.engines.nats_deadline import within
 from roomful.model.errors import InternalError
+from roomful.model.publication import Draft
 from roomful.node import eager
+from roomful.testing.engine_contract import KEEP, NO_HISTORY, running
+from roomful.testing.fault_proxy import FaultProxy
+from tests.engines.nats_server import CHANNEL, NatsServer, engine_at, until
+
+
+async def test_6_one_call_after_the_other_costs_one_deadline_altogether(nats: NatsServer) -> None:
+    async with FaultProxy(nats.port) as proxy:
+        options = {"publish_deadline_s": 1.0}
+        async with running(engine_at(f"nats://127.0.0.1:{proxy.port}", **options)) as node:
+            proxy.refusing = True
+            proxy.cut()
+            await until(lambda: not node.engine.ready)
+            with pytest.raises(InternalError, match="within"):
+                await node.broker.publish(CHANNEL, Draft(b"1"), KEEP)
+            for call in (
+                node.broker.publish(CHANNEL, Draft(b"1"), KEEP),
+                node.broker.publish(CHANNEL, Draft(b"1"), NO_HISTORY),
+                node.presence.members(CHANNEL),
+                node.control.nodes(),
+            ):
+                with pytest.raises(InternalError, match="can't be reached"):
+                    await call
+            proxy.heal()
+            await until(lambda: node.engine.ready)
+            assert (await node.broker.publish(CHANNEL, Draft(b"2"), KEEP)).position is not None
 
 
 async def test_the_result_comes_through() -> None:

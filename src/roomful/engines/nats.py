@@ -17,7 +17,7 @@ from typing import Any
 
 from roomful.engines.envelope import Join, Leave, decode, encode, encode_draft
 from roomful.engines.nats_control import NatsControl
-from roomful.engines.nats_deadline import within
+from roomful.engines.nats_deadline import Deadline, within
 from roomful.engines.nats_jetstream import EXPECTED_LAST, VERSION_MIN, JetStream, JetStreamError, StreamInfo
 from roomful.engines.nats_link import Link, LinkDown, Reply
 from roomful.engines.nats_log import ChannelLogs
@@ -54,11 +54,12 @@ class NatsEngine:
         self._link = Link(servers(options.url), options.prefix, options.backlog_max_bytes, self._on_up, self._on_down)
         self.jetstream = JetStream(self._link, options.publish_deadline_s / 2, options.nats_replicas)
         self.logs = ChannelLogs(self._link, self.jetstream, names)
-        self.broker = NatsBroker(self._link, self.logs, names, options.publish_deadline_s)
+        timely = Deadline(self._link, options.publish_deadline_s)
+        self.broker = NatsBroker(self._link, self.logs, names, timely)
         join, leave = self.broker.publish_join, self.broker.publish_leave
         self._entries = NatsPresence(self.jetstream, names, options.renew_s, join, leave)
-        self.presence = _TimelyPresence(self._entries, options.publish_deadline_s)
-        self.control = NatsControl(self._link, self.jetstream, names, self._entries, options.publish_deadline_s)
+        self.presence = _TimelyPresence(self._entries, timely)
+        self.control = NatsControl(self._link, self.jetstream, names, self._entries, timely)
 
     @property
     def ready(self) -> bool:
@@ -188,13 +189,13 @@ class NatsEngine:
 
 
 class NatsBroker:
-    """The channels as nodes hear them. See `seams.engine.Broker`. deadline_s: for each call."""
+    """The channels as nodes hear them. See `seams.engine.Broker`. timely: bounds each call."""
 
-    def __init__(self, link: Link, logs: ChannelLogs, names: Names, deadline_s: float) -> None:
+    def __init__(self, link: Link, logs: ChannelLogs, names: Names, timely: Deadline) -> None:
         self._link = link
         self._names = names
         self._logs = logs
-        self._deadline_s = deadline_s
+        self._timely = timely
         self._listening: dict[str, int] = {}
         self._in_order = InOrder(self._deliver)
         self.sink: Sink | None = None
@@ -214,7 +215,7 @@ class NatsBroker:
                 self._names.live(channel), lambda reply: self._on_live(channel, reply)
             )
         try:
-            await within(self._deadline_s, self._confirmed())
+            await self._timely(self._confirmed())
         except BaseException:
             await self.unsubscribe(channel)
             raise
@@ -235,28 +236,28 @@ class NatsBroker:
 
     async def publish(self, channel: str, draft: Draft, keep: Retention) -> Published:
         if keep.keeps:
-            return await within(self._deadline_s, self._logs.append(channel, draft, keep))
+            return await self._timely(self._logs.append(channel, draft, keep))
         if draft.key:
-            return await within(self._deadline_s, self._logs.send_once(channel, draft))
-        await within(self._deadline_s, self._send(channel, encode_draft(draft)))
+            return await self._timely(self._logs.send_once(channel, draft))
+        await self._timely(self._send(channel, encode_draft(draft)))
         return Published()
 
     async def publish_join(self, channel: str, info: ClientInfo) -> None:
-        await within(self._deadline_s, self._send(channel, encode(Join(info))))
+        await self._timely(self._send(channel, encode(Join(info))))
 
     async def publish_leave(self, channel: str, info: ClientInfo) -> None:
-        await within(self._deadline_s, self._send(channel, encode(Leave(info))))
+        await self._timely(self._send(channel, encode(Leave(info))))
 
     async def history(self, channel: str, wanted: HistoryFilter, keep: Retention) -> Page:
         if not keep.keeps:
             return Page([], Position("", 0))
-        return await within(self._deadline_s, self._logs.page(channel, wanted, keep))
+        return await self._timely(self._logs.page(channel, wanted, keep))
 
     async def heads(self, looks: Sequence[Look]) -> list[Position]:
-        return await within(self._deadline_s, self._logs.heads(looks))
+        return await self._timely(self._logs.heads(looks))
 
     async def remove_history(self, channel: str) -> None:
-        await within(self._deadline_s, self._logs.remove(channel))
+        await self._timely(self._logs.remove(channel))
 
     async def _send(self, channel: str, body: bytes) -> None:
         """Past the log. It isn't tried again, because nothing would tell the second from the first."""
@@ -295,21 +296,21 @@ class NatsBroker:
 class _TimelyPresence:
     """Presence with a deadline for each call."""
 
-    def __init__(self, entries: NatsPresence, deadline_s: float) -> None:
+    def __init__(self, entries: NatsPresence, timely: Deadline) -> None:
         self._entries = entries
-        self._deadline_s = deadline_s
+        self._timely = timely
 
     async def add(self, channel: str, info: ClientInfo) -> None:
-        await within(self._deadline_s, self._entries.add(channel, info))
+        await self._timely(self._entries.add(channel, info))
 
     async def remove(self, channel: str, client: str) -> None:
-        await within(self._deadline_s, self._entries.remove(channel, client))
+        await self._timely(self._entries.remove(channel, client))
 
     async def members(self, channel: str) -> Mapping[str, ClientInfo]:
-        return await within(self._deadline_s, self._entries.members(channel))
+        return await self._timely(self._entries.members(channel))
 
     async def counts(self, channel: str) -> tuple[int, int]:
-        return await within(self._deadline_s, self._entries.counts(channel))
+        return await self._timely(self._entries.counts(channel))
 
 
 def _heard_as(names: Names, kind: str, max_age: int, window: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import get_args
 
 from roomful.engines.envelope import decode, encode
-from roomful.engines.nats_deadline import within
+from roomful.engines.nats_deadline import Deadline
 from roomful.engines.nats_jetstream import MESSAGE_ID, JetStream, StreamInfo
 from roomful.engines.nats_link import Link, LinkDown, Reply
 from roomful.engines.nats_names import Names
@@ -23,16 +23,16 @@ logger = logging.getLogger("roomful.engines.nats")
 
 
 class NatsControl:
-    """See `seams.engine.Control`. deadline_s: for each call."""
+    """See `seams.engine.Control`. timely: bounds each call."""
 
     def __init__(
-        self, link: Link, jetstream: JetStream, names: Names, presence: NatsPresence, deadline_s: float
+        self, link: Link, jetstream: JetStream, names: Names, presence: NatsPresence, timely: Deadline
     ) -> None:
         self._link = link
         self._names = names
         self._js = jetstream
         self._presence = presence
-        self._deadline_s = deadline_s
+        self._timely = timely
         self._sink: Sink | None = None
         self._stream = ""
         self._heard = 0
@@ -41,16 +41,16 @@ class NatsControl:
     # Calls
 
     async def send(self, order: Order) -> None:
-        await within(self._deadline_s, self._send(order))
+        await self._timely(self._send(order))
 
     async def ask(self, survey: Survey) -> None:
-        await within(self._deadline_s, self._tell(self._names.survey, encode(survey)))
+        await self._timely(self._tell(self._names.survey, encode(survey)))
 
     async def answer(self, node: str, answered: Answer) -> None:
-        await within(self._deadline_s, self._tell(self._names.answer(node), encode(answered)))
+        await self._timely(self._tell(self._names.answer(node), encode(answered)))
 
     async def nodes(self) -> Collection[str]:
-        return await within(self._deadline_s, self._presence.nodes())
+        return await self._timely(self._presence.nodes())
 
     async def _send(self, order: Order) -> None:
         body, key = encode(order), {MESSAGE_ID: self._js.unique_id()}

@@ -145,6 +145,7 @@ class Link:
         self._waiting: dict[bytes, asyncio.Future[Reply]] = {}
         self._handlers: dict[int, tuple[str, Handler]] = {}
         self._echo: asyncio.Future[Reply] | None = None
+        self._there_at = 0.0
         self.max_payload = 1024 * 1024
         self.server = ""
         """Version of the server."""
@@ -152,6 +153,14 @@ class Link:
     @property
     def is_open(self) -> bool:
         return self._open.is_set()
+
+    def away_s(self) -> float:
+        """How long the server hasn't been there; 0 while there is a connection that the caller may use."""
+        return 0.0 if self._may_send else asyncio.get_running_loop().time() - self._there_at
+
+    @property
+    def _may_send(self) -> bool:
+        return self._connection is not None and (self.is_open or self._preparing.get())
 
     async def start(self) -> None:
         """The first connection. Raises InternalError with one sentence when there can't be one."""
@@ -254,7 +263,7 @@ class Link:
     def _send(self, command: bytes, size: int) -> None:
         if size > self.max_payload:
             raise InternalError(f"NATS takes messages of at most {self.max_payload} bytes, this one has {size}")
-        if self._connection is None or not (self.is_open or self._preparing.get()):
+        if self._connection is None or not self._may_send:
             raise NotSent("NATS isn't connected")
         self._connection.send(command)
 
@@ -313,7 +322,9 @@ class Link:
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
 
     async def _until_lost(self) -> None:
-        while not self._lost.is_set():
+        loop = asyncio.get_running_loop()
+        while True:
+            self._there_at = loop.time()
             try:
                 async with asyncio.timeout(PROBE_S):
                     await self._lost.wait()
@@ -323,6 +334,9 @@ class Link:
                 except InternalError as error:
                     log.warning("the link to NATS is mute: %s", error)
                     return
+            if self._lost.is_set():
+                self._there_at = loop.time()
+                return
 
     async def _connect(self) -> None:
         failures: list[Exception] = []
