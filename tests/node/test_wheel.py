@@ -200,7 +200,7 @@ async def test_the_timer_of_the_loop_drives_it() -> None:
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_after_the_loop_stood_still_what_arrived_meanwhile_is_read_before_deadlines_strike(
+def test_14_after_the_loop_stood_still_what_arrived_meanwhile_is_read_before_deadlines_strike(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """Otherwise our own stall would end every connection whose pong waits in its socket. That's the loops' doing."""
