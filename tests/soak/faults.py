@@ -75,6 +75,26 @@ async def frozen_node(fleet: Fleet[SharedT], seconds: float) -> None:
     await eventually(fleet.nodes[0].ready, 30.0)
 
 
+async def changing_nodes(fleet: Fleet[SharedT], seconds: float, every_s: float = 5.0) -> None:
+    """Every few seconds one more node, with clients, and the one before it is killed (`kill -9`)."""
+    steady = list(fleet.followers)
+    for follower in steady:
+        follower.rest()
+    before = None
+    for _ in range(max(1, round(seconds / every_s))):
+        begun = time.monotonic()
+        node = await fleet.add_node()
+        fleet.follow(node, len(fleet.channels))
+        await fleet.all_subscribed()
+        if before is not None:
+            before.signal(signal.SIGKILL)
+        before = node
+        await asyncio.sleep(max(0.0, begun + every_s - time.monotonic()))
+    if before is not None:
+        before.signal(signal.SIGKILL)
+    fleet.notes.append(f"longest pause elsewhere {max(follower.pause_s for follower in steady):.2f} s")
+
+
 async def killed_node(fleet: Fleet[SharedT], seconds: float) -> None:
     """`kill -9` of a node: its clients go to the others."""
     fleet.nodes[-1].signal(signal.SIGKILL)

@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -137,7 +137,7 @@ class Client:
 
 
 class Follower(Client):
-    """Reads some channels. gaps: how often it was told of one."""
+    """Reads some channels. gaps: how often it was told of one. pause_s: the longest time between two publications."""
 
     def __init__(self, urls: Sequence[str], channels: Sequence[str], reader: Reader) -> None:
         super().__init__(urls)
@@ -146,6 +146,8 @@ class Follower(Client):
         self.positions: dict[str, tuple[str, int]] = {}
         self.subscribed: set[str] = set()
         self.gaps = 0
+        self.pause_s = 0.0
+        self._read_at: float | None = None
         self._connection: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -197,7 +199,14 @@ class Follower(Client):
         for publication in result.get("publications", ()):
             self._read(channel, publication)
 
+    def rest(self) -> None:
+        """Nothing was to come for a while, and from now on it is."""
+        self.pause_s, self._read_at = 0.0, None
+
     def _read(self, channel: str, publication: dict[str, Any]) -> None:
+        now = asyncio.get_running_loop().time()
+        self.pause_s = max(self.pause_s, now - (self._read_at or now))
+        self._read_at = now
         self.positions[channel] = (self.positions[channel][0], publication["offset"])
         self.reader.read(channel, publication["data"]["n"], publication["data"]["by"])
 
@@ -280,11 +289,14 @@ class Node:
 class Fleet(Generic[SharedT]):
     """All of it. shared: the server that makes the nodes one. check(): the books balance once everything is at rest.
 
-    notes: what a fault has measured."""
+    add_node: starts one more, which isn't among `nodes`. notes: what a fault has measured."""
 
-    def __init__(self, shared: SharedT, nodes: list[Node], channels: list[str]) -> None:
+    def __init__(
+        self, shared: SharedT, nodes: list[Node], channels: list[str], add_node: Callable[[], Awaitable[Node]]
+    ) -> None:
         self.shared = shared
         self.nodes = nodes
+        self.add_node = add_node
         self.channels = channels
         self.ledger = Ledger()
         self.followers: list[Follower] = []
@@ -308,6 +320,14 @@ class Fleet(Generic[SharedT]):
             self.publishers.append(Publisher([url, *others], self.channels, f"w{number}", self.ledger, interval_s))
         clients: list[Client] = [*self.followers, *self.publishers]
         self._tasks = [asyncio.ensure_future(client.run()) for client in clients]
+
+    def follow(self, node: Node, number: int) -> None:
+        """So many more followers, at this node first."""
+        for _ in range(number):
+            name = f"follower-{len(self.followers)}"
+            channel = self.channels[len(self.followers) % len(self.channels)]
+            self.followers.append(Follower([node.url, *self.urls], [channel], self.ledger.reader(name)))
+            self._tasks.append(asyncio.ensure_future(self.followers[-1].run()))
 
     async def flows(self, number: int = 20) -> None:
         """Until every publisher has got so many more through."""
@@ -368,13 +388,18 @@ async def fleet(
     running: list[Node] = []
     proxies: list[FaultProxy] = []
     config = CONFIG.format(history=history, engine=engine)
+    scheme = shared.url.partition("://")[0]
+
+    async def add_node() -> Node:
+        proxy = await FaultProxy(shared.port).__aenter__()
+        proxies.append(proxy)
+        node = await _node(directory / f"served-{proxy.port}", config, proxy, scheme)
+        running.append(node)
+        return node
+
     try:
-        proxies = [await FaultProxy(shared.port).__aenter__() for _ in range(nodes)]
-        scheme = shared.url.partition("://")[0]
-        running = await asyncio.gather(
-            *(_node(directory / f"served-{proxy.port}", config, proxy, scheme) for proxy in proxies)
-        )
-        whole = Fleet(shared, running, [f"room:{number}" for number in range(channels)])
+        first = await asyncio.gather(*(add_node() for _ in range(nodes)))
+        whole = Fleet(shared, list(first), [f"room:{number}" for number in range(channels)], add_node)
         whole.populate(followers, per_second)
         try:
             await whole.all_subscribed()

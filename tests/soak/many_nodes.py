@@ -36,6 +36,7 @@ OF_ALL: dict[str, Fault] = {
     "broker crashes": faults.crash,
     "one link mute": faults.mute_link,
     "one link 3 s late": faults.slow_link,
+    "nodes come and crash every 5 s": faults.changing_nodes,
     "one node frozen": faults.frozen_node,
     "one node killed": faults.killed_node,
 }
