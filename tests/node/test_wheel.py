@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomful.node.wheel import HORIZON_S, TICK_S, Wheel
+from roomful.node.wheel import HORIZON_S, STALE_MIN, TICK_S, Wheel
 from roomful.testing.clock import VirtualClock
 
 SLACK_S = 1e-6
@@ -234,3 +234,58 @@ def test_14_after_the_loop_stood_still_what_arrived_meanwhile_is_read_before_dea
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         assert runner.run(main()) == ["pong", "deadline"]
+
+
+def test_who_has_gone_is_not_asked_and_soon_not_held() -> None:
+    clock = VirtualClock(1000.0)
+    wheel = Wheel(clock)
+    stays = [Timed() for _ in range(10)]
+    for timed in stays:
+        wheel.schedule(timed, clock() + 30)
+    for _ in range(50):
+        for timed in [Timed() for _ in range(STALE_MIN)]:
+            wheel.schedule(timed, clock() + 25)
+            wheel.forget(timed)
+        clock.advance(0.2)
+        wheel.advance()
+        assert len(wheel) <= 2 * STALE_MIN + len(stays)
+    again = Timed()
+    for _ in range(3):
+        wheel.schedule(again, clock() + 20)
+        wheel.forget(again)
+    wheel.schedule(again, clock() + 20)
+    moved(clock, wheel, 31)
+    assert [len(timed.asked) for timed in (*stays, again)] == [1] * 11
+    assert len(wheel) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "move", "forget", "pass"]), st.integers(0, 30)), max_size=300))
+def test_nobody_is_lost_whoever_goes(steps: list[tuple[str, int]]) -> None:
+    """Who hasn't gone is asked; who has gone isn't; and what the wheel believes to hold is what it holds."""
+    clock = VirtualClock(1000.0)
+    wheel = Wheel(clock)
+    known: list[Waiting] = []
+    gone: dict[int, int] = {}
+    for step, number in steps:
+        if step == "add":
+            for _ in range(10):
+                known.append(Waiting(clock() + number))
+                wheel.schedule(known[-1], known[-1].at)
+        elif step == "pass":
+            moved(clock, wheel, number / 10, step_s=0.05)
+        else:
+            for index, timed in enumerate(known):
+                if index % 31 == number and not timed.met and index not in gone:
+                    if step == "move":
+                        timed.at = min(timed.at, clock() + number / 4)
+                        wheel.schedule(timed, timed.at)
+                    else:
+                        wheel.forget(timed)
+                        gone[index] = len(timed.asked)
+        assert wheel._entries == len(wheel)
+        assert wheel._stale <= max(STALE_MIN, len(wheel) / 2)
+    moved(clock, wheel, 31, step_s=0.05)
+    for index, timed in enumerate(known):
+        assert timed.met is (index not in gone)
+        assert len(timed.asked) == gone.get(index, len(timed.asked))
+    assert len(wheel) == 0

@@ -738,6 +738,31 @@ async def test_a_slow_hook_about_one_subscription_keeps_nobody_present_in_anothe
 
 
 @pytest.mark.parametrize("broken", ["unsubscribe", "remove", "publish_leave"])
+async def test_18_nor_does_one_that_fails_in_a_way_that_no_engine_should(
+    world: World, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(world)
+    client = await world.client("ann")
+    await client.subscribe("room:1")
+    await client.subscribe("news")
+
+    async def fail(*_: object) -> None:
+        raise OSError("no such thing")
+
+    part = world.memory.presence if broken == "remove" else world.memory.broker
+    with monkeypatch.context() as patched:
+        patched.setattr(part, broken, fail)
+        client.cut()
+        await world.settle(30)
+    assert told.ends == [("ann", 1006)]
+    assert "a step of it failed" in caplog.text
+    assert world.node.channels() == {}
+    await world.memory.presence.remove("room:1", client.id)
+    for channel in ("room:1", "news"):
+        await world.memory.broker.unsubscribe(channel)
+
+
+@pytest.mark.parametrize("broken", ["unsubscribe", "remove", "publish_leave"])
 async def test_one_step_of_leaving_that_fails_keeps_no_other_from_being_done(
     world: World, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,10 @@ TICK_S = 0.1
 """Slots are this wide; a deadline is met at most this much late."""
 
 HORIZON_S = 60.0
-"""Who has a deadline further off is asked anew after this long: no slot holds for hours what was closed meanwhile."""
+"""Who has a deadline further off is asked anew after this long."""
+
+STALE_MIN = 64
+"""Entries that nobody needs any more are swept out when there are more than this, and more than of all others."""
 
 
 class Timed(Protocol):
@@ -33,12 +36,14 @@ class Wheel:
     now: a monotonic clock in seconds, the event loop's by default.
     """
 
-    __slots__ = ("_at", "_now", "_slots", "_timer", "_times")
+    __slots__ = ("_at", "_entries", "_now", "_slots", "_stale", "_timer", "_times")
 
     def __init__(self, now: Callable[[], float] | None = None) -> None:
         self._now = now
         self._slots: dict[int, list[Timed]] = {}
         self._times: list[int] = []
+        self._entries = 0
+        self._stale = 0  # of them, entries of who has been moved or has gone; a few more while a slot is being called
         self._timer: asyncio.TimerHandle | None = None
         self._at = 0
 
@@ -52,6 +57,8 @@ class Wheel:
         slot = int(min(at, self.now() + HORIZON_S) / TICK_S) + 1
         if 0 < timed.wheel_slot <= slot:
             return  # it is asked earlier anyway, and then says when next
+        self._stale += timed.wheel_slot > 0
+        self._entries += 1
         timed.wheel_slot = slot
         waiting = self._slots.get(slot)
         if waiting is None:
@@ -61,15 +68,27 @@ class Wheel:
         else:
             waiting.append(timed)
 
+    def forget(self, timed: Timed) -> None:
+        """It has gone: it is not asked again, and soon not held any more either. In the meantime it would keep alive
+        all that a connection has, 60 s long for each that came and went."""
+        if timed.wheel_slot:
+            timed.wheel_slot = 0
+            self._stale += 1
+            if self._stale > STALE_MIN and 2 * self._stale > self._entries:
+                self._sweep()
+
     def advance(self) -> None:
         """Calls whatever is due by now. The timer does it; a test with its own clock does it by hand."""
         now = self.now()
         current = int(now / TICK_S)
         while self._times and self._times[0] <= current:
             slot = heapq.heappop(self._times)
-            for timed in self._slots.pop(slot):
+            waiting = self._slots.pop(slot)
+            self._entries -= len(waiting)
+            self._stale -= sum(timed.wheel_slot != slot for timed in waiting)
+            for timed in waiting:
                 if timed.wheel_slot != slot:
-                    continue  # it was moved to an earlier slot, or taken off
+                    continue  # it was moved to an earlier slot, or has gone
                 timed.wheel_slot = 0
                 self.schedule(timed, timed.on_due(now))
         self._arm()
@@ -81,6 +100,12 @@ class Wheel:
             self._timer = None
         self._slots.clear()
         self._times.clear()
+        self._entries = self._stale = 0
+
+    def _sweep(self) -> None:
+        for slot, waiting in self._slots.items():
+            waiting[:] = dict.fromkeys(timed for timed in waiting if timed.wheel_slot == slot)
+        self._entries, self._stale = len(self), 0
 
     def _arm(self) -> None:
         if self._now is not None or not self._times:

@@ -398,6 +398,7 @@ class DocumentSession:
         if not self._admitted:
             node.admission.settled(self.request.address)
         node.directory.remove(self)
+        node.wheel.forget(self)
         for attachment in tuple(self._attachments.values()):
             attachment.leave()
         self._attachments.clear()

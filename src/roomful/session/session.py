@@ -422,11 +422,13 @@ class Session:
             self.outbox.forget_latest(subscription.channel)
 
     async def attempt(self, channel: str, step: Awaitable[None]) -> None:
-        """One step of leaving a channel; if the engine fails in it, the others are to be done all the same."""
+        """One step of leaving a channel; if it fails, whatever way, the others are to be done all the same."""
         try:
             await step
         except RoomfulError as error:
             about(log, self).warning("%r was left, but the engine didn't take it: %s", channel, error)
+        except Exception:
+            about(log, self).exception("%r was left, but a step of it failed", channel)
 
     # What a subscription calls (session.subscription.Holder)
 
@@ -637,7 +639,8 @@ class Session:
         if subscription.joining is not None:
             await asyncio.wait((subscription.joining,))  # the others mustn't hear of the leave first
         if traits.announced:
-            await node.announce_leave(channel, ClientInfo(self.user, self.client, self.conn_info, subscription.info))
+            info = ClientInfo(self.user, self.client, self.conn_info, subscription.info)
+            await self.attempt(channel, node.announce_leave(channel, info))
 
     async def _tell_left(self, subscription: Subscription, code: int, reason: str) -> None:
         hooks = self.context.node.hooks
@@ -658,6 +661,7 @@ class Session:
         self.context.node.stats.count_disconnect(code)
         self.context.node.connections.discard(self)
         self.context.node.directory.remove(self)
+        self._wheel.forget(self)
         if self.secret:
             self.context.node.relay.close(self.secret)
         self.outbox.clear()

@@ -181,6 +181,7 @@ class Stream(ABC):
     def _tell(self) -> None:
         """The connection is gone."""
         self._open = False
+        self._streams.wheel.forget(self)
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.on_close(*self._ending)
