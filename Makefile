@@ -7,7 +7,7 @@ ARGS ?=
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 STATIC := src/roomful/server/static
-WEB := $(wildcard web/*)
+WEB := $(wildcard web/* js/crdt/src/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -1,7 +1,9 @@
-// The demo: a chat with members, over nothing but the Centrifuge SDK.
+// The demo: a chat with members and a board, over nothing but the Centrifuge SDK and the types of js/crdt.
 
+import { BoardView } from "./board_view";
+import { byId } from "./elements";
 import { Room } from "./room";
-import { byId, View } from "./view";
+import { View } from "./view";
 
 const entrance = byId("entrance") as HTMLFormElement;
 const composer = byId("composer") as HTMLFormElement;
@@ -22,7 +24,8 @@ function enter(name: string, roomName: string): void {
   endpoint.hash = "";
 
   const view = new View((id) => room.sayAgain(id));
-  const room = new Room(endpoint.href, name, roomName, view);
+  const boardView = new BoardView(name, () => room.board);
+  const room = new Room(endpoint.href, name, roomName, view, boardView);
 
   history.replaceState(null, "", `#${roomName}`);
   document.title = `${roomName} – Roomful`;
@@ -38,6 +41,18 @@ function enter(name: string, roomName: string): void {
     if (text) room.say(text);
   });
   byId("now").addEventListener("click", () => room.reconnectNow());
+  let offline = false;
+  byId("plug").addEventListener("click", () => room.setOffline((offline = !offline)));
+  const tabs = ["chat", "board"];
+  for (const tab of tabs) {
+    byId(`show-${tab}`).addEventListener("click", () => {
+      byId("room").dataset.tab = tab;
+      for (const each of tabs) byId(`show-${each}`).ariaPressed = String(each === tab);
+    });
+  }
+  addEventListener("beforeunload", (event) => {
+    if (room.waiting) event.preventDefault();
+  });
   // The page begins anew: nothing of the old room is left behind.
   byId("leave").addEventListener("click", () => {
     room.leave();

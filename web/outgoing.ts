@@ -32,6 +32,11 @@ export class Outgoing {
     private readonly tell: (said: Said, delivery: Delivery) => void,
   ) {}
 
+  // Messages that nobody is known to have.
+  get waiting(): number {
+    return [...this.fates.values()].filter(({ delivery }) => delivery.state !== "refused").length;
+  }
+
   add(said: Said): void {
     this.become(said, { state: "waiting" });
     this.flush();

@@ -37,6 +37,11 @@ export class Reconnect {
     this.attempt = 1;
   }
 
+  // As at the very first: the next attempt doesn't wait.
+  reset(): void {
+    this.attempt = 0;
+  }
+
   // Don't wait any longer: a button was pressed, the network is back, somebody looks at the page again.
   readonly now = (): void => this.go();
 

@@ -1,12 +1,14 @@
-// One room over the Centrifuge SDK: who is here, what was said, and what is known about the connection.
+// One room over the Centrifuge SDK: who is here, what was said, what is shared, and what is known about the connection.
 //
 // Nothing here touches the page; a `Listener` is told what happened.
 
 import { Centrifuge, type PublicationContext, type SubscribedContext, type Subscription } from "centrifuge";
 
+import { Board, type BoardListener } from "./board";
 import { type Member, memberOf } from "./member";
 import { Members } from "./members";
 import { type Delivery, Outgoing, type Said } from "./outgoing";
+import { randomId } from "./random";
 import { Reconnect } from "./reconnect";
 
 const HISTORY = 50;
@@ -15,6 +17,7 @@ export type Status =
   | { kind: "connecting" }
   | { kind: "waiting"; until: number } // until: the next attempt, as Date.now() counts
   | { kind: "reconnecting" }
+  | { kind: "offline" } // because we were told to
   | { kind: "connected" }
   | { kind: "recovered"; messages: number }
   | { kind: "gap"; after: number; before: number } // what lies between these two offsets is lost
@@ -36,13 +39,16 @@ export interface Listener {
 }
 
 export class Room {
+  readonly board: Board;
   private readonly client: Centrifuge;
   private readonly subscription: Subscription;
+  private readonly facet: Subscription;
   private readonly members: Members;
   private readonly outgoing: Outgoing;
   private readonly reconnect: Reconnect;
   private readonly shown = new Set<string>();
   private own = "";
+  private offline = false;
   private epoch = "";
   private epochs = 0; // how many there have been
   private offset = 0; // the newest seen in this epoch
@@ -53,10 +59,11 @@ export class Room {
     name: string,
     room: string,
     private readonly listener: Listener,
+    boardListener: BoardListener,
   ) {
-    this.reconnect = new Reconnect((until) =>
-      listener.status(until === null ? { kind: "reconnecting" } : { kind: "waiting", until }),
-    );
+    this.reconnect = new Reconnect((until) => {
+      if (!this.offline) listener.status(until === null ? { kind: "reconnecting" } : { kind: "waiting", until });
+    });
     this.client = new Centrifuge(endpoint, {
       ...this.reconnect.options,
       getData: async () => {
@@ -68,7 +75,9 @@ export class Room {
       this.own = client;
       this.reconnect.succeeded();
     });
-    this.client.on("disconnected", ({ code, reason }) => listener.status({ kind: "ended", code, reason }));
+    this.client.on("disconnected", ({ code, reason }) => {
+      listener.status(this.offline ? { kind: "offline" } : { kind: "ended", code, reason });
+    });
 
     this.subscription = this.client.newSubscription(`chat:${room}`, { recoverable: true, joinLeave: true });
     this.subscription.on("subscribed", (context) => void this.subscribed(context));
@@ -81,8 +90,14 @@ export class Room {
     this.subscription.on("join", ({ info }) => this.members.join(memberOf(info)));
     this.subscription.on("leave", ({ info }) => this.members.leave(memberOf(info)));
 
+    this.facet = this.client.newSubscription(`state:chat:${room}`);
+    this.board = new Board(this.facet, boardListener);
+
     this.members = new Members({
-      changed: (members) => listener.members(members, this.own),
+      changed: (members) => {
+        listener.members(members, this.own);
+        boardListener.here(members.map((member) => member.name));
+      },
       came: (member) => member.client !== this.own && this.note(`${member.name} came`),
       went: (member) => this.note(`${member.name} left`),
     });
@@ -95,6 +110,7 @@ export class Room {
   join(): void {
     this.listener.status({ kind: "connecting" });
     this.subscription.subscribe();
+    this.facet.subscribe();
     this.client.connect();
   }
 
@@ -107,9 +123,23 @@ export class Room {
     this.reconnect.now();
   }
 
+  // Pulls the plug, or puts it back: to see what becomes of what is done meanwhile.
+  setOffline(offline: boolean): void {
+    this.offline = offline;
+    if (offline) {
+      this.client.disconnect();
+    } else {
+      this.reconnect.reset();
+      this.client.connect();
+    }
+  }
+
+  get waiting(): number {
+    return this.outgoing.waiting + this.board.waiting;
+  }
+
   say(text: string): void {
-    const random = crypto.getRandomValues(new Uint32Array(3));
-    this.outgoing.add({ id: Array.from(random, (n) => n.toString(36)).join("-"), text, at: Date.now() });
+    this.outgoing.add({ id: randomId(), text, at: Date.now() });
   }
 
   sayAgain(id: string): void {

@@ -1,5 +1,6 @@
 // The page: shows what a room tells, and nothing that it doesn't.
 
+import { button, byId, element, hue } from "./elements";
 import type { Member } from "./member";
 import type { Delivery, Said } from "./outgoing";
 import type { Listener, Message, Status } from "./room";
@@ -31,6 +32,8 @@ export class View implements Listener {
     byId("now").hidden = status.kind !== "waiting";
     const live = ["connected", "recovered", "gap", "restarted"].includes(status.kind);
     byId("room").classList.toggle("stale", !live);
+    byId("plug").textContent = status.kind === "offline" ? "Go online" : "Go offline";
+    byId("plug").hidden = status.kind === "ended";
     byId("members-title").textContent = live ? "Here now" : "Last seen here";
     if (status.kind === "waiting") {
       const show = (): void => {
@@ -133,6 +136,8 @@ function describe(status: Status): string {
       return "reconnecting";
     case "reconnecting":
       return "reconnecting …";
+    case "offline":
+      return "offline: what you do waits";
     case "connected":
       return "connected";
     case "recovered":
@@ -144,29 +149,4 @@ function describe(status: Status): string {
     case "ended":
       return `disconnected: ${status.reason} (${status.code})`;
   }
-}
-
-// One colour for one name, everywhere and always. Steps of the golden angle keep names that look alike apart.
-function hue(name: string): string {
-  let sum = 0;
-  for (const char of name) sum = (sum * 31 + char.codePointAt(0)!) % 9973;
-  return String(Math.round((sum * 137.508) % 360));
-}
-
-export function byId(id: string): HTMLElement {
-  return document.getElementById(id)!;
-}
-
-function element(tag: string, className = "", text = ""): HTMLElement {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-function button(text: string, press: () => void): HTMLElement {
-  const made = element("button", "quiet", text) as HTMLButtonElement;
-  made.type = "button";
-  made.addEventListener("click", press);
-  return made;
 }

@@ -52,6 +52,41 @@ class Person:
     async def delivery_is(self, text: str, delivery: str) -> None:
         await expect(self.message(text).locator(".delivery")).to_have_text(re.compile(delivery), timeout=WAIT_MS)
 
+    # The board
+
+    async def add_task(self, title: str) -> None:
+        await self.page.get_by_label("New task").fill(title)
+        await self.page.keyboard.press("Enter")
+
+    def task(self, title: str) -> Locator:
+        return self.page.get_by_role("checkbox", name=title, exact=True)
+
+    async def remove_task(self, title: str) -> None:
+        await self.page.get_by_role("button", name=f"Remove {title}", exact=True).click()
+
+    async def like(self) -> None:
+        await self.page.get_by_role("button", name="Like").click()
+
+    async def vote(self, choice: str) -> None:
+        await self.choice(choice).click()
+
+    def choice(self, choice: str) -> Locator:
+        return self.page.locator("#poll").get_by_role("button", name=choice)
+
+    async def board_is(self, note: str) -> None:
+        await expect(self.page.locator("#board-note")).to_have_text(note, timeout=WAIT_MS)
+
+    async def sees_board(self, likes: int, tasks: dict[str, bool], votes: dict[str, list[str]]) -> None:
+        """tasks: in order, and whether they are ticked. votes: who has chosen what; nobody chose anything else."""
+        await expect(self.page.locator("#likes")).to_have_text(str(likes), timeout=WAIT_MS)
+        await expect(self.page.locator("#todo .title")).to_have_text(list(tasks), timeout=WAIT_MS)
+        for title, done in tasks.items():
+            await expect(self.task(title)).to_be_checked(checked=done, timeout=WAIT_MS)
+        for choice in ("Coffee", "Tea", "Water"):
+            voters = votes.get(choice, [])
+            await expect(self.choice(choice).locator(".voter")).to_have_text(voters, timeout=WAIT_MS)
+            await expect(self.choice(choice).locator(".count")).to_have_text(str(len(voters)), timeout=WAIT_MS)
+
 
 Open = Callable[[str, int], Awaitable[Person]]
 
@@ -145,6 +180,7 @@ async def test_a_gap_is_said_and_shown_where_it_is(opened: Open, port: int, prox
         await ann.say(f"message {n}")
     await ann.delivery_is("message 130", "^sent$")
     proxy.heal()
+    await bob.page.get_by_role("button", name="Try now").click()
     await bob.state_is("gap: messages missed between offset 1 and 81")
     await expect(bob.page.locator(".note.lost")).to_have_text("Messages 2 to 80 were missed")
     await bob.sees("one", *(f"message {n}" for n in range(81, 131)))
@@ -186,6 +222,122 @@ async def test_a_message_whose_answer_never_came_is_there_once(
     await bob.sees("once")
 
 
+async def test_a_board_is_shared(opened: Open, port: int) -> None:
+    ann, bob = await opened("Ann", port), await opened("Bob", port)
+    await ann.enter()
+    await bob.enter()
+    for person in (ann, bob, ann):
+        await person.like()
+    await ann.add_task("Paint the door")
+    await expect(bob.task("Paint the door")).to_be_visible(timeout=WAIT_MS)
+    await bob.add_task("Buy <i>milk</i>")
+    await bob.task("Paint the door").check()
+    await ann.vote("Tea")
+    await bob.vote("Coffee")
+    await bob.vote("Tea")
+    tasks = {"Paint the door": True, "Buy <i>milk</i>": False}
+    for person in (ann, bob):
+        await person.sees_board(3, tasks, {"Tea": ["Ann", "Bob"]})
+        await person.board_is("Saved")
+    await ann.remove_task("Paint the door")
+    await ann.vote("Tea")  # takes it back
+    late = await opened("Cem", port)
+    await late.enter()
+    for person in (ann, bob, late):
+        await person.sees_board(3, {"Buy <i>milk</i>": False}, {"Tea": ["Bob"]})
+
+    # Votes have the colours of the list of members, and are pale where nobody of that name is here.
+    style = "element => getComputedStyle(element).getPropertyValue('--hue')"
+    mark = ann.choice("Tea").locator(".voter")
+    assert await mark.evaluate(style) == await ann.members.get_by_text("Bob").evaluate(style)
+    await expect(mark).not_to_have_class(re.compile("gone"), timeout=WAIT_MS)
+    await bob.page.get_by_role("button", name="Leave").click()
+    await expect(mark).to_have_class(re.compile("gone"), timeout=WAIT_MS)
+
+
+async def test_a_board_that_two_edited_apart_ends_alike(opened: Open, port: int, proxy: FaultProxy) -> None:
+    ann, bob = await opened("Ann", port), await opened("Bob", proxy.port)
+    await ann.enter()
+    await bob.enter()
+    for title in ("one", "two", "three"):
+        await ann.add_task(title)
+    await bob.like()
+    await ann.vote("Water")
+    for person in (ann, bob):
+        await person.sees_board(1, {"one": False, "two": False, "three": False}, {"Water": ["Ann"]})
+    proxy.refusing = True
+    proxy.cut()
+    await bob.state_is(re.compile("^reconnecting"))
+
+    for _ in range(3):
+        await bob.like()
+    await bob.add_task("Bob's")
+    await bob.task("Bob's").check()
+    await bob.task("one").check()
+    await bob.task("two").check()
+    await bob.remove_task("three")
+    await bob.vote("Coffee")
+    await bob.vote("Tea")
+    tasks = {"one": True, "two": True, "Bob's": True}
+    await bob.sees_board(4, tasks, {"Water": ["Ann"], "Tea": ["Bob"]})
+    await bob.board_is("10 changes not saved")
+
+    await ann.like()
+    await ann.remove_task("two")  # gone for both, though Bob has ticked it
+    await ann.add_task("Ann's")
+    await ann.task("three").check()
+    await ann.vote("Tea")
+    await ann.sees_board(2, {"one": False, "three": True, "Ann's": False}, {"Tea": ["Ann"]})
+    await ann.board_is("Saved")
+
+    proxy.heal()
+    await bob.page.get_by_role("button", name="Try now").click()
+    await bob.board_is("Saved")
+    for person in (ann, bob):  # tasks by age
+        await person.sees_board(5, {"one": True, "Bob's": True, "Ann's": False}, {"Tea": ["Ann", "Bob"]})
+
+
+async def test_the_plug_can_be_pulled_in_the_page(opened: Open, port: int) -> None:
+    ann, bob = await opened("Ann", port), await opened("Bob", port)
+    await ann.enter()
+    await bob.enter()
+    await bob.page.get_by_role("button", name="Go offline").click()
+    await bob.state_is("offline: what you do waits")
+    await ann.sees_members("Ann (you)")
+    await bob.like()
+    await bob.say("later")
+    await bob.delivery_is("later", "^waiting for the connection$")
+    await ann.like()
+    await ann.say("missed")
+    await ann.sees_board(1, {}, {})
+    await bob.sees_board(1, {}, {})
+    await bob.page.get_by_role("button", name="Go online").click()
+    await bob.state_is("recovered: 1 message")
+    await ann.sees("missed", "later")
+    for person in (ann, bob):
+        await person.sees_board(2, {}, {})
+        await person.board_is("Saved")
+
+
+@pytest.mark.parametrize("lost", ["question", "answer"])
+async def test_a_like_whose_answer_never_came_counts_once(
+    opened: Open, port: int, proxy: FaultProxy, lost: str
+) -> None:
+    ann, bob = await opened("Ann", port), await opened("Bob", proxy.port)
+    await ann.enter()
+    await bob.enter()
+    for link in proxy.links:
+        (link.up if lost == "question" else link.down).hole()
+    await bob.like()
+    await bob.board_is("1 change not saved")
+    await ann.sees_board(int(lost == "answer"), {}, {})
+    proxy.cut()
+    await bob.board_is("Saved")
+    await ann.like()
+    for person in (ann, bob):
+        await person.sees_board(2, {}, {})
+
+
 async def test_everything_works_by_keyboard_alone(opened: Open, port: int) -> None:
     ann = await opened("Ann", port)
     await ann.page.keyboard.type("Ann")
@@ -197,6 +349,23 @@ async def test_everything_works_by_keyboard_alone(opened: Open, port: int) -> No
     await ann.page.keyboard.type("typed")
     await ann.page.keyboard.press("Enter")
     await ann.delivery_is("typed", "^sent$")
+    await ann.page.keyboard.press("Tab")  # Send
+    await ann.page.keyboard.press("Tab")
+    await ann.page.keyboard.press("Enter")  # Like
+    await ann.page.keyboard.press("Tab")
+    await ann.page.keyboard.type("Paint")
+    await ann.page.keyboard.press("Enter")
+    await ann.sees_board(1, {"Paint": False}, {})
+    await ann.page.keyboard.press("Shift+Tab")  # Remove Paint
+    await ann.page.keyboard.press("Shift+Tab")
+    await ann.page.keyboard.press("Space")
+    await ann.board_is("Saved")
+    await expect(ann.task("Paint")).to_be_focused()
+    for _ in range(4):  # Add, past the field; the poll
+        await ann.page.keyboard.press("Tab")
+    await ann.page.keyboard.press("Enter")
+    await ann.sees_board(1, {"Paint": True}, {"Coffee": ["Ann"]})
+    await ann.page.get_by_label("Message", exact=True).focus()
     await ann.page.keyboard.press("Shift+Tab")
     await expect(ann.page.get_by_role("log")).to_be_focused()
     await ann.page.keyboard.press("Shift+Tab")
@@ -210,7 +379,20 @@ async def test_a_phone_has_room_for_it(opened: Open, port: int) -> None:
     await ann.enter()
     await ann.say("a word that is too long for a phone: " + "x" * 200)
     await ann.delivery_is("a word that is too long for a phone: " + "x" * 200, "^sent$")
-    assert await ann.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert await ann.page.evaluate("document.documentElement.scrollHeight") <= PHONE["height"]
-    for name in ("Leave", "Send"):
-        await expect(ann.page.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
+    await fits(ann.page, "Leave", "Send")
+    await expect(ann.page.locator("#board")).to_be_hidden()
+    await ann.page.get_by_role("button", name="Board").click()
+    await ann.add_task("a task that is too long for a phone: " + "x" * 160)
+    await ann.vote("Tea")
+    await ann.board_is("Saved")
+    await fits(ann.page, "Leave", "Chat")
+    assert await ann.page.locator("#board").evaluate("board => board.scrollWidth <= board.clientWidth")
+    await expect(ann.page.get_by_label("Message", exact=True)).to_be_hidden()
+
+
+async def fits(page: Page, *buttons: str) -> None:
+    """The page is not larger than the phone, and these are on it."""
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert await page.evaluate("document.documentElement.scrollHeight") <= PHONE["height"]
+    for name in buttons:
+        await expect(page.get_by_role("button", name=name, exact=True)).to_be_in_viewport(ratio=1)
