@@ -76,10 +76,15 @@ def connection_credentials(payload: bytes, options: TokenOptions, now: float) ->
         raise InvalidToken("a subscription token can't open a connection")
     user = _user(claims, options.user_claim)
     _check_parties(said, options)
+    try:
+        expires_at = _expiry(said, options.leeway_s, now)
+    except TokenExpired as error:
+        error.user = user
+        raise
     return Credentials(
         user=user,
         info=_payload(said.info, said.b64info),
-        expires_at=_expiry(said, options.leeway_s, now),
+        expires_at=expires_at,
         subs=_server_side(said),
         meta=said.meta or {},
         claims=claims,

@@ -83,7 +83,10 @@ class NotAvailable(RoomfulError):
 
 
 class TokenExpired(RoomfulError):
+    """user: whom the signed token names, where that is known; for who looks into it, not for the client."""
+
     code, text = 109, "token expired"
+    user = ""
 
 
 class Expired(RoomfulError):

@@ -31,6 +31,11 @@ class Member(Protocol):
         """Of that, what has waited for longer than a turn: its part of the node's backlog."""
         ...
 
+    def watch_in(self, channel: str) -> int:
+        """Somebody traces its user's deliveries in that channel, or in all if it is "": its subscriptions are to tell
+        the node's tracer. How many these are."""
+        ...
+
     def obey(self, order: ConnectionOrder) -> None:
         """Does what the order says. Never raises."""
         ...

@@ -46,6 +46,10 @@ class Subscriber(Protocol):
         """What was published up to the log's head may never come live; None: there is no log that could tell."""
         ...
 
+    def watch(self) -> None:
+        """Somebody traces what is delivered to it: it is to tell the node's tracer, as long as that has traces."""
+        ...
+
 
 class Manner(msgspec.Struct, frozen=True):
     """How a subscriber wants what is published, beside its dialect.

@@ -42,7 +42,9 @@ from roomful.node.rates import Rates
 from roomful.node.relay import Relay
 from roomful.node.shared_reads import SharedReads
 from roomful.node.stats import Stats
-from roomful.node.surveys import Surveys
+from roomful.node.surveys import Answers, Surveys
+from roomful.node.tracing import SURVEY as TRACE
+from roomful.node.tracing import Tracer
 from roomful.node.typing_rooms import TypingRooms
 from roomful.node.wheel import Wheel
 from roomful.seams.dialect import Dialect
@@ -51,6 +53,8 @@ from roomful.seams.engine import Engine
 log = logging.getLogger("roomful.node")
 
 NOT_KEPT = Retention()
+NOBODY = ClientInfo("", "")
+NOWHERE = Position("", 0)
 
 DRAIN_PER_S = 100
 """A few clients are let go at this rate, many as fast as the drain time demands."""
@@ -139,6 +143,7 @@ class Node:
         self.directory = Directory()
         self.connections: set[Member] = set()
         """Every open connection, also those that haven't said `connect` yet."""
+        self.tracer = Tracer(id, self.hub, self.directory, wheel, wall_clock)
         self.facets = Facets({"typing": TypingRooms(engine.broker, self.hub, wheel)})
         self._interest = Interest(engine.broker)
         self._reads = SharedReads()
@@ -213,7 +218,10 @@ class Node:
                 raise TypeError(f"tags are text by text, got {name!r}: {value!r}")
         check_event_name(draft.tags)
         keep = NOT_KEPT if skip_history else options.retention
-        return await self.engine.broker.publish(channel, draft, keep)
+        published = await self.engine.broker.publish(channel, draft, keep)
+        if self.tracer.on:
+            self._note_published(channel, draft, published)
+        return published
 
     async def history(self, channel: str, wanted: HistoryFilter) -> Page:
         """Part of a channel's stream, from a read that all who ask at once share. Raises NotAvailable for a channel
@@ -253,6 +261,10 @@ class Node:
         for body in answers.bodies.values():
             channels.update(msgspec.msgpack.decode(body, type=dict[str, int]))
         return ChannelsInUse(dict(channels), answers.missing)
+
+    async def ask_all(self, question: str, argument: bytes) -> Answers:
+        """What all nodes, this one too, answer to a question that `on_survey` knows."""
+        return await self._surveys.ask(question, argument)
 
     async def all_info(self) -> NodesInfo:
         """The nodes in figures."""
@@ -352,7 +364,10 @@ class Node:
         self.stats.publications += 1
         if self.facets.hear(channel, publication):
             return
-        if not publication.offset or self._watch.admit(channel, publication.offset, epoch):
+        admitted = not publication.offset or self._watch.admit(channel, publication.offset, epoch)
+        if self.tracer.on:
+            self._note_arrived("arrived" if admitted else "held", channel, publication, epoch)
+        if admitted:
             heard_at = perf_counter()
             self.hub.broadcast(channel, publication, epoch)
             self.flusher.carries(heard_at)
@@ -384,6 +399,8 @@ class Node:
                 body = msgspec.msgpack.encode(self.channels(survey.argument.decode()))
             case "info":
                 body = msgspec.msgpack.encode(self.info())
+            case question if question == TRACE:
+                body = self.tracer.answer(survey.argument)
             case _:
                 log.warning("node %s asks for %r, which this version doesn't know", survey.asker, survey.question)
                 return  # and is told that this node is missing
@@ -398,6 +415,34 @@ class Node:
             await self.engine.control.answer(asker, answer)
         except RoomfulError as error:
             log.warning("node %s was not answered: %s", asker, error)
+
+    # What it tells those who trace (node.tracing)
+
+    def _note_published(self, channel: str, draft: Draft, published: Published) -> None:
+        by = draft.info or NOBODY
+        place = published.position or NOWHERE
+        reason = "the same idempotency key was published before" if published.repeated else ""
+        self.tracer.note(
+            "published",
+            client=by.client,
+            user=by.user,
+            channel=channel,
+            offset=place.offset,
+            epoch=place.epoch,
+            reason=reason,
+        )
+
+    def _note_arrived(self, event: str, channel: str, publication: Publication, epoch: str) -> None:
+        by = publication.info or NOBODY
+        self.tracer.note(
+            event,
+            client=by.client,
+            user=by.user,
+            channel=channel,
+            offset=publication.offset,
+            epoch=epoch,
+            count=self.hub.subscribers(channel),
+        )
 
     # Checks
 

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from roomful.model.errors import BadRequest, Forbidden, MethodNotFound, Unauthorized
 from roomful.server import api_words as w
+from roomful.server import trace_stream
 from roomful.server.api_methods import METHODS, Method, outcome
 from roomful.server.api_openapi import document
 from roomful.server.calls import Calls
@@ -76,6 +77,7 @@ def routes(calls: Calls) -> list[BaseRoute]:
     """The endpoints of the API, and its OpenAPI document."""
     return [
         Route("/api/openapi.json", Endpoint(calls, "GET", _openapi)),
+        Route("/api/trace", Endpoint(calls, "GET", _trace)),
         Route("/api/{method}", Endpoint(calls, "POST", _answer)),
         Route("/api", Endpoint(calls, "POST", _answer)),
     ]
@@ -83,6 +85,14 @@ def routes(calls: Calls) -> list[BaseRoute]:
 
 async def _openapi(calls: Calls, request: Request) -> Response:
     return _json(document(calls.live.node.version, request.scope.get("root_path", "")))
+
+
+async def _trace(calls: Calls, request: Request) -> Response:
+    live = calls.live
+    stream = trace_stream.respond(request, live.node, lambda: live.streams.draining)
+    if stream is None:
+        raise Refusal(400, BadRequest.code, "say ?user=… or ?channel=…, or both")
+    return stream
 
 
 async def _answer(calls: Calls, request: Request) -> Response:

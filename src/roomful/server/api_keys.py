@@ -18,8 +18,7 @@ class ApiKeys:
     """Who may use the server API. Raises ConfigError for a key file that can't be read, or holds no key."""
 
     def __init__(self, options: ApiOptions) -> None:
-        keys = [*options.keys, *(key for file in options.key_files for key in _read(file))]
-        self._hashes = [_hash(key.encode()) for key in dict.fromkeys(keys)]
+        self._hashes = [_hash(key.encode()) for key in keys_of(options)]
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -32,6 +31,11 @@ class ApiKeys:
         sent = [_hash(text.encode("latin-1", "replace")) for text in _sent(headers)]
         # All of them, hashed and without a way out in between: the time tells nothing about any key.
         return sum(hmac.compare_digest(key, one) for key in self._hashes for one in sent) > 0
+
+
+def keys_of(options: ApiOptions) -> list[str]:
+    """All keys of the settings. Raises ConfigError for a key file that can't be read, or holds no key."""
+    return list(dict.fromkeys([*options.keys, *(key for file in options.key_files for key in _read(file))]))
 
 
 def _sent(headers: Mapping[str, str]) -> Iterator[str]:

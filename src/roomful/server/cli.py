@@ -20,6 +20,7 @@ import typer
 from roomful.auth.tokens import sign
 from roomful.model.document import Rights
 from roomful.model.errors import ConfigError, RoomfulError
+from roomful.model.tracing import Happening, Wanted
 from roomful.node.hooks import Hooks
 from roomful.node.stats import Stats
 from roomful.server import config_check, config_explain, settings
@@ -227,6 +228,57 @@ def check(config: ConfigFile = None, data: DataDirectory = None) -> None:
         typer.echo(config_explain.explain(found))
         for stray in settings.stray_variables():
             typer.echo(f"Warning: {stray}.")
+
+
+@app.command()
+def trace(
+    user: Annotated[str, typer.Option(metavar="ID", help="What happens to this user's connections.")] = "",
+    channel: Annotated[str, typer.Option(metavar="NAME", help="What happens in this channel.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line, for programs such as jq.")] = False,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Any node; else the address in the settings.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="An API key; else the first in the settings.")] = None,
+    config: ConfigFile = None,
+    data: DataDirectory = None,
+) -> None:
+    """Show the life of connections and messages, on all nodes, as it happens, until Ctrl-C.
+
+    No payloads, no tokens. While nobody traces it costs nothing; somebody does: some microseconds a delivery.
+
+    
+    Is Ann connected, since when, and why does it end?
+      roomful trace --user ann
+    What becomes of a message: published, arrived at each node, delivered?
+      roomful trace --channel chat:1
+    Why did Ann not get message 42?
+      roomful trace --user ann --channel chat:1 | grep -E 'offset=4[12]|subscribed|closed'
+
+    
+    How to read the answer to the last question:
+      published … offset=42    the engine has it
+      arrived … offset=42      it came to that node; no such line on Ann's node: nobody there listens
+      delivered … offset=42    it went into Ann's socket: look at her side of the network
+      queued, left_to_log      Ann doesn't read fast enough; read_on says when she got it
+      seen_before, filtered, excluded   she wasn't to get it
+      subscribed … since=40 offset=45 (recovered)   she was away, and got 41 to 45 with the reply
+      gap, unsubscribed … code=2500     she was told that something is missing, and why
+      closed … code=…          she wasn't there; refused says why she couldn't come back
+    """
+    from roomful.server import trace_client
+
+    if not (user or channel):
+        raise typer.BadParameter("say whom or what: --user, --channel, or both", param_hint="--user")
+    with _mistakes_told():
+        found = settings.load(config, data=data)
+        if url is None:
+            url = trace_client.address(found.server)
+        if key is None:
+            key = trace_client.first_key(found.api)
+        try:
+            for line in trace_client.read(url, key, Wanted(user, channel)):
+                happening = msgspec.json.decode(line, type=Happening)
+                typer.echo(line.decode().rstrip() if as_json else trace_client.text(happening))
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
 
 
 @app.command()

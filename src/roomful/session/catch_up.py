@@ -40,11 +40,15 @@ async def read_page(session: Session, subscription: Subscription) -> None:
     if gap is not None:
         session.lose(subscription, gap, page)
         return
-    before = session.outbox.bytes
-    if not give_out(session, subscription, page.publications):
+    before, since = session.outbox.bytes, subscription.offset
+    complete = give_out(session, subscription, page.publications)
+    if subscription.offset > since:
+        session.happens("read_on", channel=channel, since=since, offset=subscription.offset, epoch=page.head.epoch)
+    if not complete:
         return  # the flush of what is queued brings us back
     if subscription.catch_up_with(page.head):
         node.stats.caught_up += 1
+        session.happens("caught_up", channel=channel, offset=subscription.offset, epoch=page.head.epoch)
     elif session.outbox.bytes == before:
         # Nothing of the page was for this client, so no flush follows; one page a turn all the same.
         asyncio.get_running_loop().call_soon(session.read_on)

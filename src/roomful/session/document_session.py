@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from roomful.model import document as d
 from roomful.model.client import ANONYMOUS_PREFIX
@@ -252,6 +253,7 @@ class DocumentSession:
             self._admitted = True
             self._auth_due = NEVER
             self.user = access.user
+            self._happens("connected", transport=self._transport.kind, trace=self.trace)
             self.context.node.admission.settled(self.request.address)
             self.context.node.directory.add(self)
         if self._allowance is not None:
@@ -269,6 +271,7 @@ class DocumentSession:
 
     def refuse(self, attachment: Attachment, error: RoomfulError) -> None:
         about(log, self).info("document %r is refused: %s", attachment.name, error)
+        self._happens("refused", code=error.code, reason=f"document {attachment.name}: {error.message}")
         if not self.dialect.acknowledges:
             attachment.say(d.PermissionDenied(error.message))
             self.end(*close_code(error))
@@ -283,6 +286,9 @@ class DocumentSession:
             self.context.node.wheel.schedule(self, self._auth_due)
 
     # What the node calls (node.directory.Member, node.wheel.Timed)
+
+    def watch_in(self, channel: str) -> int:
+        return 0  # documents are in no channel
 
     def obey(self, order: Order) -> None:
         if isinstance(order, DisconnectOrder):
@@ -338,6 +344,12 @@ class DocumentSession:
         command = RATED.get(type(message)) if self._allowance is not None else None
         if command is None or self.charge(command):
             attachment.receive(message, size)
+
+    def _happens(self, event: str, **more: Any) -> None:
+        """Tells those who trace this connection (`model.tracing`)."""
+        tracer = self.context.node.tracer
+        if tracer.on:
+            tracer.note(event, client=self.client, user=self.user, **more)
 
     def _come_back(self, error: TooManyRequests) -> None:
         """These wires have no error for one message. Nothing is lost: the client brings all that it holds again."""
@@ -399,6 +411,7 @@ class DocumentSession:
             node.admission.settled(self.request.address)
         node.directory.remove(self)
         node.wheel.forget(self)
+        self._happens("closed", code=code, transport=self._transport.kind)
         for attachment in tuple(self._attachments.values()):
             attachment.leave()
         self._attachments.clear()

@@ -144,6 +144,8 @@ class EventStream(Session):
     def _tell(self, missing: Missing) -> None:
         self.context.node.stats.count_gap(missing.reason)
         about(log, self).info("an event stream misses something of %r: %s", missing.channel, missing.reason)
+        place = missing.since.offset if missing.since else None
+        self.happens("gap", channel=missing.channel, offset=place, reason=missing.reason)
         self.outbox.force(self._dialect.missing(missing, self.positions))
 
     # Its end

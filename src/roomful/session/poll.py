@@ -16,7 +16,7 @@ import msgspec
 
 from roomful.model.client import Grant
 from roomful.model.disconnects import DISCONNECTS, Disconnect
-from roomful.model.errors import NotAvailable
+from roomful.model.errors import NotAvailable, RoomfulError
 from roomful.model.facet import facet_of
 from roomful.model.publication import Page, Position, Publication
 from roomful.model.stream import Missing
@@ -114,10 +114,24 @@ class Poll(Session):
             self.connected()
             watch(self, self)
             news = await self._look()
-            wait = news.empty and wait_s > 0 and not self._first
-            return await self._wait(wait_s) if wait else news
+            if news.empty and wait_s > 0 and not self._first:
+                news = await self._wait(wait_s)
+            self._tell(news)
+            return news
+        except RoomfulError as error:
+            self.refused("poll", error)
+            raise
         finally:
             self.on_close(*DISCONNECTS["closed"])
+
+    def _tell(self, news: News) -> None:
+        """Those who trace it."""
+        for missing in news.missing:
+            place = missing.since.offset if missing.since else None
+            self.happens("gap", channel=missing.channel, offset=place, reason=missing.reason)
+        for channel, position in news.next.items():
+            count = sum(channel == found for found, _ in news.publications)
+            self.happens("polled", channel=channel, offset=position and position.offset, count=count)
 
     async def _wait(self, wait_s: float) -> News:
         """Listens first, looks then: what is published in between is in the log, or comes live, or both."""
@@ -220,6 +234,9 @@ class _Listener:
 
     def skip(self, publication: Publication, epoch: str) -> None:
         return
+
+    def watch(self) -> None:
+        return  # the poll's answer tells what it got
 
     def refuse(self) -> None:
         self._poll.look_again()

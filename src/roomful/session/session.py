@@ -24,7 +24,7 @@ from roomful.model.errors import InternalError, RoomfulError, TooManyRequests, U
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
 from roomful.model.facet import facets_of
 from roomful.model.order import ConnectionOrder
-from roomful.model.publication import Page
+from roomful.model.publication import Page, Publication
 from roomful.model.push import DisconnectPush, Push, UnsubscribePush
 from roomful.model.reply import Failure, Result
 from roomful.model.trace_context import HEADER, trace_id
@@ -41,6 +41,7 @@ from roomful.seams.transport import Request, Transport
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.outbox import Outbox, SingleMessages
 from roomful.session.subscription import BEHIND, ENDED, PENDING, Arrival, Subscription
+from roomful.session.watched import Watched
 
 log = logging.getLogger("roomful.session")
 
@@ -342,9 +343,21 @@ class Session:
         if self.state is State.CLOSED:
             eager.later(self._tell_end())
 
+    def happens(self, event: str, **more: Any) -> None:
+        """Tells those who trace this connection (`model.tracing`)."""
+        tracer = self.context.node.tracer
+        if tracer.on:
+            tracer.note(event, **{"client": self.client, "user": self.user, **more})
+
+    def refused(self, command: str, error: RoomfulError, channel: str = "") -> None:
+        """Tells those who trace this connection that it got this error."""
+        user = self.user or getattr(error, "user", "")
+        self.happens("refused", user=user, channel=channel, code=error.code, reason=f"{command}: {error.message}")
+
     def connected(self) -> None:
         """The connect reply is queued: pings begin, the first one after half to one interval."""
         self.state = State.CONNECTED
+        self.happens("connected", transport=self.transport.kind, trace=self.trace)
         self.context.node.admission.settled(self.request.address)
         if self.secret and not self.dialect.unidirectional:
             self.context.node.relay.open(self.secret, self.receive)
@@ -387,11 +400,13 @@ class Session:
     def leave(self, subscription: Subscription, code: int, reason: str) -> None:
         """Ends a subscription that has begun; those who have to know are told. `left` waits for it."""
         self.forget(subscription)
+        self.happens("unsubscribed", channel=subscription.channel, code=code, reason=reason)
         self._remember_leaving(subscription.channel, eager.start(self._leave(subscription, code, reason)))
 
     def drop(self, subscription: Subscription, code: int, reason: str) -> None:
         """Ends a subscription that has begun from the server's side; its client is told, too."""
         self.forget(subscription)
+        self.happens("unsubscribed", channel=subscription.channel, code=code, reason=reason)
         self.push(UnsubscribePush(subscription.channel, code, reason))
         # Not at once: a hub in the middle of a broadcast must not be led into another one.
         self._remember_leaving(subscription.channel, eager.later(self._leave(subscription, code, reason)))
@@ -436,6 +451,7 @@ class Session:
         """page: what the log has after the subscription's position, if that is where the gap was found."""
         self.context.node.stats.count_gap(gap)
         about(log, self).info("the position in %r is lost: %s", subscription.channel, gap)
+        self.happens("gap", channel=subscription.channel, offset=subscription.offset, reason=gap)
         if subscription.traits.server_side:
             self.end(*DISCONNECTS["insufficient_state"])
         else:
@@ -443,6 +459,7 @@ class Session:
 
     def fall_behind(self, subscription: Subscription) -> None:
         self.context.node.stats.fell_behind += 1
+        self.happens("fell_behind", channel=subscription.channel, offset=subscription.offset)
         if self._behind is None:
             self._behind = set()
         self._behind.add(subscription)
@@ -463,6 +480,28 @@ class Session:
         if not behind:
             self.outbox.on_room = None
 
+    def watch(self, subscription: Subscription) -> None:
+        subscription.__class__ = Watched
+
+    # What a watched subscription calls (session.watched.Witness)
+
+    @property
+    def reads_slowly(self) -> bool:
+        return self.transport.paused
+
+    @property
+    def replaced(self) -> int:
+        return self.context.node.stats.replaced
+
+    def saw(self, subscription: Subscription, fate: str, publication: Publication, epoch: str) -> None:
+        tracer, channel = self.context.node.tracer, subscription.channel
+        if not (tracer.on and tracer.concerns(self.user, channel)):
+            subscription.__class__ = Subscription
+        elif fate:
+            self.happens(fate, channel=channel, offset=publication.offset, epoch=epoch)
+
+    # What handlers and a subscription call, when a client can't go on
+
     def end_slow(self) -> None:
         self.end(*DISCONNECTS["slow"])
 
@@ -470,6 +509,12 @@ class Session:
         self.end(*DISCONNECTS["inappropriate_protocol"])
 
     # What the node calls (node.directory.Member, node.wheel.Timed)
+
+    def watch_in(self, channel: str) -> int:
+        watched = [s for s in self.subscriptions.values() if channel in ("", s.channel)]
+        for subscription in watched:
+            self.watch(subscription)
+        return len(watched)
 
     def obey(self, order: ConnectionOrder) -> None:
         eager.start(self._carry_out(order))
@@ -583,6 +628,7 @@ class Session:
 
     def _refuse(self, command: c.Command, error: RoomfulError) -> None:
         self.context.node.stats.count_error(error.code)
+        self.refused(type(command).__name__.lower(), error, getattr(command, "channel", ""))
         if self.dialect.unidirectional:
             self.end(*DISCONNECTS[UNANSWERED.get(error.code, "internal")])
             return
@@ -664,10 +710,14 @@ class Session:
         self._wheel.forget(self)
         if self.secret:
             self.context.node.relay.close(self.secret)
+        unsent = self.context.node.stats.unsent
         self.outbox.clear()
+        unsent = self.context.node.stats.unsent - unsent
         established = [s for s in self.subscriptions.values() if s.phase is not PENDING]
         for subscription in established:
             self.forget(subscription)
+            self.happens("unsubscribed", channel=subscription.channel, code=code, reason=reason)
+        self.happens("closed", code=code, reason=reason, count=unsent, transport=self.transport.kind)
         eager.later(self._farewell(established, self._introduced))
 
     async def _farewell(self, subscriptions: list[Subscription], introduced: bool) -> None:

@@ -116,6 +116,8 @@ async def enter(
         session.forget(subscription)
         raise
     subscription.number = number if manner.compact else 0
+    if node.tracer.on and node.tracer.has_room(session.user, channel):
+        session.watch(subscription)
     expires, seconds = ttl(session, grant.expires_at, grant.server_refresh)
     result = SubscribeResult(
         expires=expires, ttl=seconds, data=grant.data, delta=manner.delta, number=subscription.number
@@ -168,12 +170,26 @@ async def begin(session: Session, entry: Entry) -> None:
     if session.closed:  # there was no room for the reply
         session.leave(subscription, *CONNECTION_CLOSED)
         return
+    _tell_subscribed(session, entry)
     subscription.begin(entry.position, complete=entry.complete, base=entry.base)
     watch(session, subscription)
     if subscription.traits.announced and subscription.phase is not ENDED:
         await _announce(session, subscription)
     if subscription.ending is not None and subscription.phase is not ENDED:
         session.drop(subscription, *subscription.ending)
+
+
+def _tell_subscribed(session: Session, entry: Entry) -> None:
+    recovered = entry.result.recovered
+    session.happens(
+        "subscribed",
+        channel=entry.subscription.channel,
+        since=entry.result.offset if recovered else None,
+        offset=entry.position.offset,
+        epoch=entry.position.epoch,
+        count=len(entry.missed),
+        reason="recovered" if recovered else entry.gap or "",
+    )
 
 
 async def _announce(session: Session, subscription: Subscription) -> None:

@@ -59,6 +59,10 @@ class Holder(Protocol):
 
     client: str
 
+    def watch(self, subscription: Subscription) -> None:
+        """Have it tell what it delivers."""
+        ...
+
     def lose(self, subscription: Subscription, gap: Gap) -> None:
         """The client's position can't be continued: tell it so (2500, or 3010 for a server-side one)."""
         ...
@@ -233,6 +237,9 @@ class Subscription:
                 self.holder.lose(self, gap)
         elif self.phase is LIVE and head is not None and (self.epoch != head.epoch or self.offset < head.offset):
             self.holder.lose(self, gap)  # who is behind, or begins, reads the log by itself
+
+    def watch(self) -> None:
+        self.holder.watch(self)
 
     def begin(self, position: Position, *, complete: bool, base: int = 0) -> None:
         """The subscribe reply, which tells `position`, is queued: let live publications through.

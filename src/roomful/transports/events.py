@@ -60,6 +60,7 @@ async def _follow(session: EventStream, stream: Stream, token: str) -> None:
     try:
         await session.follow(token)
     except RoomfulError as error:
+        session.refused("events", error)
         if error.temporary:
             if error.retry_after_s is not None:  # the stream begins with it, and ends
                 retry_ms = int(error.retry_after_s * 1000 + session.context.random() * RETRY_SPREAD_MS)
