@@ -37,7 +37,7 @@ def at(text: str, port: int, instead_of: int) -> str:
     return moved
 
 
-async def output(*command: str) -> str:
+async def output(*command: str, deadline_s: float = DEADLINE_S) -> str:
     """What a program prints; fails when it does."""
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -45,7 +45,7 @@ async def output(*command: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(deadline_s):
         printed, complaint = await process.communicate()
     assert process.returncode == 0, complaint.decode()
     return printed.decode()
@@ -91,6 +91,20 @@ async def test_the_webhooks_page(served: Serve, answering: Server) -> None:
             await ask(stranger, connect={})
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4501, "unauthorized")
+
+
+async def test_the_testing_page(tmp_path: Path) -> None:
+    """It is an application and a file of tests, which pytest runs."""
+    text = (DOCS / "testing.md").read_text()
+    blocks = re.findall(r"^```python(.*?)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [name for name, _ in blocks if name] == [' title="chat.py"']
+    (tmp_path / "chat.py").write_text(blocks[0][1])
+    (tmp_path / "test_chat.py").write_text("\n\n".join(code for _, code in blocks[1:]))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\npythonpath = .\n")
+    pytest_here = ("pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path))
+    printed = await output(sys.executable, "-m", *pytest_here, deadline_s=100.0)
+    tests = text.count("async def test_") + text.count("\ndef test_")
+    assert re.search(rf"^{tests} passed", printed, re.MULTILINE), printed
 
 
 def test_the_webhooks_page_refuses_what_isnt_signed() -> None:
