@@ -66,6 +66,24 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     await store.stop()
 
 
+async def test_a_disk_that_fails_while_it_is_opened_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "roomful.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "_prepare", failing)
+        for _ in range(2):
+            with pytest.raises(InternalError, match="can't be opened"):
+                await store.load("notes")
+    assert store._connections == []
+    assert await store.append("notes", [entry("1")], 1) == 1
+    await store.stop()
+
+
+def failing(_store: SqliteStore, _db: sqlite3.Connection) -> str:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
 async def test_a_file_that_is_no_database_is_never_taken_for_empty(tmp_path: Path) -> None:
     path = tmp_path / "roomful.db"
     path.write_bytes(b"this is no database" * 1000)

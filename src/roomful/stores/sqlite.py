@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -362,10 +362,13 @@ class SqliteStore:
         await asyncio.shield(self._opening)
 
     def _open(self) -> None:
-        """In a thread. Raises ConfigError."""
+        """In a thread. Raises ConfigError, or InternalError for what may be better next time: a full disk, a lock."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             db = self._connect()
+        except sqlite3.OperationalError as failure:
+            log.error("%s can't be opened: %s", self.path, failure)
+            raise InternalError("the document store can't be opened") from failure
         except (OSError, sqlite3.Error) as failure:
             raise ConfigError(f"documents.store: can't open {self.path}: {failure}") from failure
         self._readers = ThreadPoolExecutor(READERS, "roomful-sqlite-read")
@@ -386,21 +389,29 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            self._use_wal(db)
+            db.execute("PRAGMA synchronous = FULL")
+            if not self._id:
+                self._id = self._prepare(db)
+        except BaseException:
+            db.close()
+            raise
         self._connections.append(db)
-        self._use_wal(db)
-        db.execute("PRAGMA synchronous = FULL")
-        if not self._id:
-            db.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA.split(";\n"):
-                db.execute(statement)
-            new = [("store_id", str(uuid.uuid4())), ("version", str(VERSION))]
-            db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", new)
-            meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-            db.execute("COMMIT")
-            if meta["version"] != str(VERSION):
-                raise ConfigError(f"documents.store: {self.path} was written by another version of Roomful")
-            self._id = meta["store_id"]
         return db
+
+    def _prepare(self, db: sqlite3.Connection) -> str:
+        """Makes the tables where they aren't there; the store's id."""
+        db.execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA.split(";\n"):
+            db.execute(statement)
+        new = [("store_id", str(uuid.uuid4())), ("version", str(VERSION))]
+        db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", new)
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+        db.execute("COMMIT")
+        if meta["version"] != str(VERSION):
+            raise ConfigError(f"documents.store: {self.path} was written by another version of Roomful")
+        return str(meta["store_id"])
 
     # The writing thread
 
@@ -431,8 +442,9 @@ class SqliteStore:
                     db.execute("RELEASE job")
                 db.execute("COMMIT")
         except Exception as failure:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # it was rolled back by the failure, or the next one begins with an error
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
             if not isinstance(failure, InternalError):
                 log.exception("writing documents to %s failed", self.path)
             for job in batch:
