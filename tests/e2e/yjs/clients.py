@@ -53,7 +53,7 @@ class Bridge:
         return await self._client("yWebsocket", url=f"{url.replace('http', 'ws', 1)}/yjs", name=name, **arguments)
 
     async def hocuspocus(self, url: str, name: str, *, get_token: GetToken | None = None, **arguments: Any) -> Client:
-        """token, text, options. socket: the number of one shared with others, of `socket`."""
+        """token, text, options. version: of the provider, 4 by default. socket: a shared one's number, of `socket`."""
         url = f"{url.replace('http', 'ws', 1)}/hocuspocus"
         return await self._client("hocuspocus", get_token, url=url, name=name, asks=get_token is not None, **arguments)
 
@@ -190,7 +190,7 @@ class Client:
     async def saved(self) -> None:
         """Waits until the server has acknowledged everything (Hocuspocus)."""
         async with asyncio.timeout(PATIENCE_S):
-            while await self.tell("unsynced"):
+            while await self.tell("unsynced") > 0:  # version 2 may get below
                 self._changed.clear()
                 await self._changed.wait()
 

@@ -10,10 +10,14 @@
 
 import { createInterface } from 'node:readline'
 import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/provider'
+import { HocuspocusProvider as HocuspocusProvider2 } from 'hocuspocus-provider-2'
+import { HocuspocusProvider as HocuspocusProvider3 } from 'hocuspocus-provider-3'
 import WebSocket from 'ws'
 import { WebsocketProvider } from 'y-websocket'
 import * as Y from 'yjs'
 
+globalThis.WebSocket = WebSocket // version 2 passes no polyfill on
+const hocuspocus = { 2: HocuspocusProvider2, 3: HocuspocusProvider3, 4: HocuspocusProvider }
 const clients = new Map()
 const sockets = new Map()
 const questions = new Map()
@@ -36,22 +40,23 @@ const verbs = {
   socket({ key, url }) {
     sockets.set(key, new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, delay: 100, minDelay: 100 }))
   },
-  hocuspocus({ key, url, name, socket, token, asks = false, text = '', options = {} }) {
+  hocuspocus({ key, url, name, socket, token, version = 4, asks = false, text = '', options = {} }) {
     const doc = new Y.Doc()
     doc.getText('t').insert(0, text)
-    const provider = new HocuspocusProvider({
+    const provider = new hocuspocus[version]({
       name,
       document: doc,
+      broadcast: false, // between tabs, which version 2 has
       token: asks ? () => ask(key) : token,
       ...(socket ? { websocketProvider: sockets.get(socket) } : { url, WebSocketPolyfill: WebSocket }),
       ...options,
       onSynced: () => say({ key, event: 'sync', detail: true }),
-      onUnsyncedChanges: ({ number }) => say({ key, event: 'unsynced', detail: number }),
-      onAuthenticated: ({ scope }) => say({ key, event: 'authenticated', detail: scope }),
+      onAuthenticated: (event) => say({ key, event: 'authenticated', detail: event?.scope ?? null }),
       onAuthenticationFailed: ({ reason }) => say({ key, event: 'authenticationFailed', detail: reason }),
       onStateless: ({ payload }) => say({ key, event: 'stateless', detail: payload }),
       onClose: ({ event }) => say({ key, event: 'closed', detail: event.code }),
     })
+    provider.on('unsyncedChanges', (event) => say({ key, event: 'unsynced', detail: event.number ?? event }))
     if (socket) provider.attach()
     keep(key, doc, provider)
   },
