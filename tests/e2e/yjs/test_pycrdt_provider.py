@@ -42,11 +42,11 @@ class Socket:
 @asynccontextmanager
 async def provided(server: Server, name: str, doc: Doc[Any]) -> AsyncIterator[Text]:
     """The document's text, kept in step while the block runs."""
-    async with connect(f"ws://127.0.0.1:{server.port}/yjs/{name}") as connection:
-        async with Provider(doc, Socket(connection, name)) as provider:
-            async with asyncio.timeout(PATIENCE_S):
-                await provider.synced.wait()
-            yield doc.get("t", type=Text)
+    url = f"ws://127.0.0.1:{server.port}/yjs/{name}"
+    async with connect(url) as connection, Provider(doc, Socket(connection, name)) as provider:
+        async with asyncio.timeout(PATIENCE_S):
+            await provider.synced.wait()
+        yield doc.get("t", type=Text)
 
 
 async def has(text: Text, expected: str) -> None:
