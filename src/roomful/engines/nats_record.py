@@ -6,6 +6,8 @@ Pure: times are arguments, in milliseconds since 1970 by the server's clock.
 
 from __future__ import annotations
 
+from operator import sub
+
 import msgspec
 
 from roomful.model.errors import WireError
@@ -52,18 +54,22 @@ class Record(msgspec.Struct, frozen=True):
 
     def places(self) -> dict[int, int]:
         """Offset → sequence, of this publication and of those that it tells of."""
-        newest = (self.sequence, *self.trail) if self.kind == PUBLICATION else self.trail
-        return {self.offset - back: sequence for back, sequence in enumerate(newest)}
+        return {self.offset - back: sequence for back, sequence in enumerate(self._newest)}
+
+    @property
+    def _newest(self) -> tuple[int, ...]:
+        """Sequences of the publications up to here, newest first."""
+        return (self.sequence, *self.trail) if self.kind == PUBLICATION else self.trail
 
     def followed(self, kind: str, by: str, **changes: object) -> Record:
         """The next record, the state being the same but for the changes."""
-        trail = tuple(self.places().values())[:TRAIL_MAX]
+        trail = self._newest[:TRAIL_MAX]
         return msgspec.structs.replace(self, kind=kind, by=by, trail=trail, sequence=0, **changes)
 
     def header(self) -> str:
         """As text: the trail's first sequence whole, the others as distances."""
-        steps = [*self.trail[:1], *(newer - older for newer, older in zip(self.trail, self.trail[1:], strict=False))]
-        trail = ",".join(f"{step:x}" for step in steps) or "-"
+        steps = *self.trail[:1], *map(sub, self.trail, self.trail[1:])
+        trail = ",".join(map("%x".__mod__, steps)) or "-"
         return f"{self.kind} {self.epoch} {self.offset} {self.floor} {self.expires_ms} {self.ends_ms} {self.by} {trail}"
 
 
