@@ -77,9 +77,6 @@ async def frozen_node(fleet: Fleet[SharedT], seconds: float) -> None:
 
 async def changing_nodes(fleet: Fleet[SharedT], seconds: float, every_s: float = 5.0) -> None:
     """Every few seconds one more node, with clients, and the one before it is killed (`kill -9`)."""
-    steady = list(fleet.followers)
-    for follower in steady:
-        follower.rest()
     before = None
     for _ in range(max(1, round(seconds / every_s))):
         begun = time.monotonic()
@@ -92,7 +89,6 @@ async def changing_nodes(fleet: Fleet[SharedT], seconds: float, every_s: float =
         await asyncio.sleep(max(0.0, begun + every_s - time.monotonic()))
     if before is not None:
         before.signal(signal.SIGKILL)
-    fleet.notes.append(f"longest pause elsewhere {max(follower.pause_s for follower in steady):.2f} s")
 
 
 async def killed_node(fleet: Fleet[SharedT], seconds: float) -> None:

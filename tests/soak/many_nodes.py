@@ -73,11 +73,16 @@ async def suffer(running: Fleet[Any], name: str, fault: Fault, seconds: float) -
     clients = [*running.followers, *running.publishers]
     connections = sum(client.connections for client in clients)
     running.notes.clear()
+    steady = list(running.followers)
+    for follower in steady:
+        follower.rest()
     for publisher in running.publishers:
         publisher.slowest_s = 0.0
     meter, begun = Meter(running.nodes[0], await running.nodes[0].metrics()), time.monotonic()
     await fault(running, seconds)
     meanwhile, rate = running.published - published, (running.published - published) / (time.monotonic() - begun)
+    pauses = sorted(follower.pause_s for follower in steady)
+    running.notes.append(f"longest pause {pauses[-1]:.2f} s, of half of the followers {pauses[len(pauses) // 2]:.2f} s")
     running.notes.append(await meter.read())
     await running.flows()
     try:

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomful.testing.fault_proxy import FaultProxy
+from roomful.testing.fault_proxy import FaultProxy, Faults, Way
 
 DEADLINE_S = 5.0
 
@@ -251,3 +252,25 @@ async def test_new_links_lead_to_another_server(echo: Echo, proxy: FaultProxy, d
     assert await old.echoed(b"old")
     assert (echo.received, other.received) == (b"oldold", b"new")
     server.close()
+
+
+def test_an_end_that_was_reset_is_one_on_uvloop_too() -> None:
+    """Its transport raises RuntimeError when one writes to it then, where asyncio's has no effect."""
+
+    async def scenario() -> None:
+        async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+        server = await asyncio.start_server(idle, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        await reader.read()
+        source = asyncio.StreamReader()
+        source.feed_data(b"x")
+        way = Way(source, writer, (Faults(), Faults()), asyncio.sleep)
+        taking = asyncio.ensure_future(way.take())
+        with pytest.raises(ConnectionResetError):
+            await way.give()
+        taking.cancel()
+        server.close()
+
+    uvloop.run(asyncio.wait_for(scenario(), DEADLINE_S))

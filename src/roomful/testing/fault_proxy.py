@@ -147,6 +147,7 @@ class Way:
                 await fault.passable()
             if not chunk:
                 with suppress(OSError):  # it has been reset meanwhile, which its own reader finds out
+                    self._refuse_closed()
                     self._writer.write_eof()
                 return
             await self._trickle(chunk[: self._own.cut_after])
@@ -161,9 +162,15 @@ class Way:
             step = len(chunk) if rate is None else max(1, int(rate * TRICKLE_STEP_S))
             if rate is not None:
                 await self._sleep(step / rate)
+            self._refuse_closed()
             self._writer.write(chunk[:step])
             await self._writer.drain()
             chunk = chunk[step:]
+
+    def _refuse_closed(self) -> None:
+        """asyncio's transport ignores what is written after its end, uvloop's raises RuntimeError."""
+        if self._writer.is_closing():
+            raise ConnectionResetError
 
 
 class FaultProxy:
