@@ -269,7 +269,7 @@ async def http(app: Roomful) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-async def test_what_happens_moves_its_metrics(
+async def test_29_what_happens_moves_its_metrics(
     app: Roomful, http: httpx.AsyncClient, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: set[str] = set()
@@ -300,7 +300,7 @@ async def test_users_and_the_process(http: httpx.AsyncClient, app: Roomful) -> N
             assert found[f"{full_name(measure)}[]"] > 0, measure.name
 
 
-async def test_a_hundred_thousand_rooms_and_every_code_are_few_series(app: Roomful) -> None:
+async def test_29_a_hundred_thousand_rooms_and_every_code_are_few_series(app: Roomful) -> None:
     dialect = choose({}, "", framed=True, deflate=False)
 
     class Nobody:

@@ -120,7 +120,7 @@ async def test_nothing_is_acknowledged_or_shown_before_it_is_stored(documents: D
     assert sum(isinstance(m, d.SyncUpdate) for m in newcomer.heard()) == 0, "it was in the answer already"
 
 
-async def test_no_update_comes_before_the_answer_to_step_1(documents: DocumentWorld) -> None:
+async def test_3_no_update_comes_before_the_answer_to_step_1(documents: DocumentWorld) -> None:
     ann = await documents.hocuspocus().open()
     late = documents.hocuspocus()
     late.send(d.Authenticate("", "4.8.0"))

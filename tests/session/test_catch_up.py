@@ -70,7 +70,7 @@ async def test_one_page_a_turn_so_that_others_have_theirs(small: World) -> None:
     assert max(piece.count(b"offset") for piece in client.transport.written) <= 3
 
 
-async def test_a_recovery_of_many_pages(small: World) -> None:
+async def test_8_a_recovery_of_many_pages(small: World) -> None:
     for _ in range(50):
         await small.publish("log:1")
     client = await small.client()
@@ -92,7 +92,7 @@ async def test_publications_that_arent_for_it_are_passed_over(small: World) -> N
     assert offsets(await client.settle()) == [61]
 
 
-async def test_trimmed_while_it_was_behind_is_told(small: World) -> None:
+async def test_8_trimmed_while_it_was_behind_is_told(small: World) -> None:
     client = await small.client()
     await client.subscribe("short:1")
     client.transport.paused = True

@@ -51,6 +51,28 @@ async def test_20_typing_ends_with_the_connection(world: World) -> None:
     assert typing == [True, False]
 
 
+async def test_20_who_lost_the_link_comes_back_to_who_is_typing_now(world: World) -> None:
+    """What has ended meanwhile is not in what a viewer gets, and who hears of the end is told it once."""
+    ann, eve = await world.client("ann"), await world.client("eve")
+    bob, deaf = await world.client("bob"), await world.client("bob")
+    for viewer in (bob, deaf):
+        await viewer.subscribe("typing:room:1")
+    await ann.publish("typing:room:1", TYPING)
+    deaf.cut()
+    await world.pass_time(3.0)
+    await eve.publish("typing:room:1", TYPING)
+    await world.pass_time(3.0)
+    back = await world.client("bob")
+    assert (await back.subscribe("typing:room:1"))["data"] == {"typing": [{"user": "eve"}]}
+    await world.pass_time(5.0)
+    since = [(change["user"], change["typing"]) for _, change in changes(await back.settle())]
+    assert {user for user, _ in since} == {"eve"}
+    assert since.count(("eve", False)) == 1
+    assert since[-1] == ("eve", False)
+    seen = [(change["user"], change["typing"]) for _, change in changes(await bob.settle())]
+    assert [(user, typing) for user, typing in seen if not typing] == [("ann", False), ("eve", False)]
+
+
 async def test_nobody_types_in_the_name_of_another(world: World) -> None:
     nobody, bob = await world.client(), await world.client("bob")
     await bob.subscribe("typing:room:1")

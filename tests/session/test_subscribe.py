@@ -505,7 +505,7 @@ async def test_what_isnt_for_it_is_left_out_of_the_recovery(world: World) -> Non
 
 @pytest.mark.parametrize("recover", [False, True])
 @pytest.mark.parametrize("at", range(8))
-async def test_what_is_published_while_it_subscribes(world: World, at: int, recover: bool) -> None:
+async def test_3_what_is_published_while_it_subscribes(world: World, at: int, recover: bool) -> None:
     """At every point of a slow engine's subscribe: the reply and what follows hold it once, or the offset has it."""
     await world.publish("log:1", b"1")
     client = await world.client()
@@ -533,7 +533,7 @@ async def test_what_is_published_while_it_subscribes(world: World, at: int, reco
     assert begins == (0 if recover else begins)
 
 
-async def test_the_reply_comes_before_every_push(world: World) -> None:
+async def test_3_the_reply_comes_before_every_push(world: World) -> None:
     client = await world.client()
     client.send({"id": 2, "subscribe": {"channel": "room:1", "join_leave": True}})
     await world.publish("room:1")

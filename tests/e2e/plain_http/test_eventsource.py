@@ -73,7 +73,7 @@ async def test_it_follows_channels_and_names(feed: Feed, component: Callable[[st
     ]
 
 
-async def test_cuts_in_an_event_in_the_replay_and_three_in_a_row(
+async def test_2_cuts_in_an_event_in_the_replay_and_three_in_a_row(
     feed: Feed, proxy: FaultProxy, component: Callable[[str], str], channel: str
 ) -> None:
     other = f"{channel}-2"
@@ -92,7 +92,7 @@ async def test_cuts_in_an_event_in_the_replay_and_three_in_a_row(
     books.check(other, feed)
 
 
-async def test_a_trimmed_history_is_a_gap(
+async def test_2_a_trimmed_history_is_a_gap(
     feed: Feed, proxy: FaultProxy, component: Callable[[str], str], channel: str
 ) -> None:
     short = f"short:{channel}"

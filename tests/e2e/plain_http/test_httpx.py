@@ -54,7 +54,7 @@ async def following(source: Source) -> AsyncIterator[Books]:
         running.cancel()
 
 
-async def test_cuts_anywhere_in_a_stream(feed: Feed, proxy: FaultProxy, channel: str) -> None:
+async def test_2_cuts_anywhere_in_a_stream(feed: Feed, proxy: FaultProxy, channel: str) -> None:
     """At a byte that chance picks: in the head, in `subscribed`, in the replay, in a live event; many in a row."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
@@ -75,7 +75,7 @@ async def test_cuts_anywhere_in_a_stream(feed: Feed, proxy: FaultProxy, channel:
     assert one.books.subscribed + two.books.subscribed > 10
 
 
-async def test_a_trimmed_history_is_a_gap(feed: Feed, proxy: FaultProxy, channel: str) -> None:
+async def test_2_a_trimmed_history_is_a_gap(feed: Feed, proxy: FaultProxy, channel: str) -> None:
     short = f"short:{channel}"
     source = Source(proxy.port, short)
     async with following(source) as books:
@@ -104,7 +104,7 @@ async def test_a_recovery_of_many_pages(feed: Feed, proxy: FaultProxy, channel: 
     books.check(channel, feed)
 
 
-async def test_polls_whose_answers_get_lost(feed: Feed, proxy: FaultProxy, channel: str) -> None:
+async def test_7_polls_whose_answers_get_lost(feed: Feed, proxy: FaultProxy, channel: str) -> None:
     """Every second answer is cut somewhere, every other connection is refused; two polls at once, now and then."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")

@@ -61,7 +61,7 @@ async def cluster(component: Callable[[str], str], tmp_path_factory: pytest.Temp
     assert not [feed.server.log for feed in feeds if "Traceback" in feed.server.log]
 
 
-async def test_a_third_of_the_answers_to_polls_gets_lost(cluster: Cluster, channel: str) -> None:
+async def test_7_a_third_of_the_answers_to_polls_gets_lost(cluster: Cluster, channel: str) -> None:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -106,7 +106,7 @@ async def test_a_third_of_the_answers_to_polls_gets_lost(cluster: Cluster, chann
         books.check(short, feeds[0], gaps=int(bool(books.gaps)))
 
 
-async def test_streams_move_from_node_to_node(cluster: Cluster, channel: str) -> None:
+async def test_2_streams_move_from_node_to_node(cluster: Cluster, channel: str) -> None:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     chance = random.Random(seed)

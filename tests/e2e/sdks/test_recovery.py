@@ -34,7 +34,7 @@ def numbers(first: int, last: int) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize("missed", [0, 1, 10, 100])
-async def test_all_that_was_missed_once_and_in_order(
+async def test_2_all_that_was_missed_once_and_in_order(
     sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str, missed: int
 ) -> None:
     channel = f"room:{name}"
@@ -52,7 +52,9 @@ async def test_all_that_was_missed_once_and_in_order(
     assert [event.offset for event in room.log.named("publication")] == list(range(1, missed + 5))
 
 
-async def test_what_was_missed_before_the_first_was_seen(sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str) -> None:
+async def test_2_what_was_missed_before_the_first_was_seen(
+    sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str
+) -> None:
     channel = f"room:{name}"
     client = await behind(sdk, rooms, proxy, name)
     room = await client.subscribed(channel)
@@ -75,7 +77,7 @@ async def test_more_than_a_page(sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name:
     assert await room.log.take_data(1001) == [*numbers(1, 1000), "live"]
 
 
-async def test_more_than_is_kept(sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str) -> None:
+async def test_2_more_than_is_kept(sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str) -> None:
     channel = f"short:{name}"
     client = await behind(sdk, rooms, proxy, name)
     room = await client.subscribed(channel)
@@ -97,7 +99,7 @@ async def test_more_than_is_kept(sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name
     assert await room.log.take_data(1) == ["one more"]
 
 
-async def test_cut_again_and_again_while_others_publish(sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str) -> None:
+async def test_2_cut_again_and_again_while_others_publish(sdk: Sdk, rooms: Rooms, proxy: FaultProxy, name: str) -> None:
     channel, last = f"long:{name}", 1500
     client = await behind(sdk, rooms, proxy, name)
     room = await client.subscribed(channel)
