@@ -1,4 +1,4 @@
-"""However it comes about, the books balance: fresh subscribers, publishes that are repeated, bursts for slow readers."""
+"""However it comes about, the books balance: fresh subscribers, repeated publishes, bursts for slow readers."""
 
 from __future__ import annotations
 
