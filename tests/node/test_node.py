@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -19,6 +19,7 @@ from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
+from roomful.rooms.revoked import Revoked
 from roomful.wire.dialect import JSON_BARE
 from tests.node.test_hub import Subscriber
 
@@ -34,6 +35,8 @@ class Member:
     """A session, as far as the node knows it. farewell: what its ending waits for."""
 
     secret = ""
+    tokens = ()
+    validated_at = 0.0
 
     def __init__(self, node: Node, client: str, user: str = "ann", farewell: asyncio.Event | None = None) -> None:
         self.client, self.user = client, user
@@ -44,6 +47,8 @@ class Member:
         self._farewell = farewell
         node.connections.add(self)
         node.directory.add(self)
+
+    def review(self, revoked: Revoked, rooms: Collection[str]) -> None: ...
 
     def obey(self, order: Order) -> None:
         self.orders.append(order)

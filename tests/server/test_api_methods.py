@@ -148,6 +148,28 @@ async def test_refresh(app: Roomful) -> None:
         assert await ann.closed() == (3005, "connection expired")
 
 
+async def test_27_revoke(app: Roomful) -> None:
+    async with connect(app, data="ann") as one, connect(app, data="ann") as two, connect(app, data="bob") as bob:
+        await app.subscribe("bob", "room:7")
+        assert await call(app, "revoke", session=one.id) == {}
+        assert await one.closed() == (4503, "access revoked")
+        assert await call(app, "revoke", user="ann", keep_s=60) == {}
+        assert await two.closed() == (4503, "access revoked")
+        assert await call(app, "revoke", room="room:7") == {}
+        while "unsubscribe" not in (push := await bob.next_push()):
+            continue
+        assert push == {"channel": "room:7", "unsubscribe": {"code": 2001, "reason": "access revoked"}}
+        assert bob.transport.closed is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{}, {"user": ""}, {"user": "ann", "room": "room:1"}, {"token": "1", "keep_s": 1e9}],
+)
+async def test_27_a_revocation_that_makes_no_sense(app: Roomful, request_: dict[str, Any]) -> None:
+    assert await call(app, "revoke", **request_) == 107
+
+
 async def test_presence_and_its_counts(app: Roomful) -> None:
     async with connect(app, data="ann") as one, connect(app, data="ann") as two:
         assert set((await call(app, "presence", channel="room:1"))["presence"]) == {one.id, two.id}
@@ -276,7 +298,7 @@ def test_a_body_is_a_request_or_no_request_and_nothing_else(method: Method, body
 def test_the_table_has_what_the_reference_has() -> None:
     reference = """publish broadcast subscribe unsubscribe disconnect refresh presence presence_stats history
         history_remove channels info rpc"""
-    ours = "document_get document_update document_delete documents document_rescues state_get state_update"
+    ours = "revoke document_get document_update document_delete documents document_rescues state_get state_update"
     assert set(SINGLE) == {*reference.split(), *ours.split()}
     assert METHODS.keys() - SINGLE.keys() == {"batch"}
 

@@ -28,6 +28,7 @@ from roomful.seams.document_dialect import DocumentDialect
 from roomful.seams.transport import Request
 from roomful.session.document_access import Gate
 from roomful.session.document_session import DocumentContext, DocumentSession
+from roomful.session.unrevoked import UnrevokedTokens
 from roomful.testing.clock import VirtualClock
 from roomful.wire import hocuspocus, y_websocket
 from roomful.wire.lib0 import string, uint
@@ -79,8 +80,15 @@ class DocumentWorld:
             new_client_id=lambda: next(LINEAGES),
             wall_clock=self.wall,
         )
-        authenticator = TokenAuthenticator(TOKENS, clock=self.wall)
-        gate = Gate(authenticator=authenticator, options=self.options, hooks=self.hooks, insecure=insecure)
+        revocations = self.node.revocations
+        gate = Gate(
+            authenticator=UnrevokedTokens(TokenAuthenticator(TOKENS, clock=self.wall), revocations),
+            options=self.options,
+            hooks=self.hooks,
+            insecure=insecure,
+            revoked=revocations.revoked,
+            wall_clock=self.wall,
+        )
         self.context = DocumentContext(
             node=self.node, documents=self.documents, gate=gate, new_id=lambda: f"client-{next(numbers)}"
         )

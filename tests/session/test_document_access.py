@@ -33,8 +33,10 @@ def gate(hooks: Hooks | None = None, *, insecure: bool = False, **options: Any) 
 
 
 async def outcome(gate: Gate, token: str = "", document: str = "notes") -> Access | type[RoomfulError]:
+    """What was decided, but for by what."""
     try:
-        return await gate.admit(DocumentOpenEvent(document), token)
+        access = await gate.admit(DocumentOpenEvent(document), token)
+        return Access(access.user, access.rights, access.expires_at)
     except RoomfulError as error:
         return type(error)
 
@@ -84,6 +86,16 @@ async def test_a_claim_stands_before_the_table() -> None:
     assert await outcome(opened, token("ann", documents={"notes": "read"})) == Access("ann", Rights.READ)
     assert await outcome(opened, token("ann", documents={"notes": "none"})) is Forbidden
     assert await outcome(gate(), token("ann", documents={"n*": "write"})) == Access("ann", Rights.WRITE)
+
+
+async def test_27_it_says_by_which_token_of_when() -> None:
+    by_id = await gate(access="client").admit(DocumentOpenEvent("notes"), token("ann", jti="7"))
+    assert (by_id.token, by_id.issued_at) == ("7", NOW)
+    nameless = await gate(access="client").admit(DocumentOpenEvent("notes"), token("ann"))
+    assert nameless.token.startswith("~")
+    nobody = await gate(access="client").admit(DocumentOpenEvent("notes"), "")
+    assert nobody.token == ""
+    assert nobody.issued_at > NOW
 
 
 async def test_tokens_that_are_none() -> None:

@@ -25,6 +25,7 @@ from roomful.session.dispatch import HANDLERS, ORDERS
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.refresh import on_expiry
 from roomful.session.session import FILTER_LIMITS, Context, Session
+from roomful.session.unrevoked import UnrevokedTokens
 from roomful.testing.client import Client, MemoryTransport
 from roomful.testing.clock import VirtualClock
 from roomful.wire.dialect import choose
@@ -93,7 +94,7 @@ class World:
         )
         self.context = Context(
             node=self.node,
-            authenticator=TokenAuthenticator(tokens, clock=self.wall),
+            authenticator=UnrevokedTokens(TokenAuthenticator(tokens, clock=self.wall), self.node.revocations),
             options=options or ConnectionOptions(),
             limits=limits,
             handlers=HANDLERS,

@@ -69,8 +69,10 @@ class _SubscriptionPayload(_Registered, frozen=True):
 Kind = TypeVar("Kind")
 
 
-def connection_credentials(payload: bytes, options: TokenOptions, now: float) -> Credentials:
-    """Who a connection token's owner is. now: seconds since 1970. Raises TokenExpired, Expired, InvalidToken."""
+def connection_credentials(payload: bytes, options: TokenOptions, now: float, digest: str = "") -> Credentials:
+    """Who a connection token's owner is. now: seconds since 1970. digest: its id if it has none of its own (`jti`).
+
+    Raises TokenExpired, Expired, InvalidToken."""
     said, claims = _read(payload, _ConnectionPayload), _read(payload, dict[str, Any])
     if "channel" in claims:
         raise InvalidToken("a subscription token can't open a connection")
@@ -88,18 +90,23 @@ def connection_credentials(payload: bytes, options: TokenOptions, now: float) ->
         subs=_server_side(said),
         meta=said.meta or {},
         claims=claims,
+        token=said.jti or digest,
+        issued_at=said.iat or 0.0,
     )
 
 
-def subscription_claims(payload: bytes, options: TokenOptions, now: float) -> SubscriptionClaims:
-    """What a subscription token grants, and to whom. Raises TokenExpired, Expired, InvalidToken."""
+def subscription_claims(payload: bytes, options: TokenOptions, now: float, digest: str = "") -> SubscriptionClaims:
+    """What a subscription token grants, and to whom. digest: its id if it has none of its own (`jti`).
+
+    Raises TokenExpired, Expired, InvalidToken."""
     said, look, claims = _read(payload, _SubscriptionPayload), _read(payload, _Look), _read(payload, dict[str, Any])
     if not said.channel:
         raise InvalidToken("a subscription token needs a channel")
     user = _user(claims, options.user_claim)
     _check_parties(said, options)
     expires_at = _expiry(said, options.leeway_s, now)
-    return SubscriptionClaims(user, said.channel, said.client or "", _grant(look, expires_at), claims)
+    grant = _grant(look, expires_at, said.jti or digest)
+    return SubscriptionClaims(user, said.channel, said.client or "", grant, claims, said.iat or 0.0)
 
 
 def _read(payload: bytes, kind: type[Kind]) -> Kind:
@@ -148,12 +155,13 @@ def _server_side(said: _ConnectionPayload) -> dict[str, Grant]:
     return {channel: Grant() for channel in said.channels or ()}
 
 
-def _grant(look: _Look, expires_at: float | None) -> Grant:
+def _grant(look: _Look, expires_at: float | None, token: str = "") -> Grant:
     return Grant(
         info=_payload(look.info, look.b64info),
         data=_payload(look.data, look.b64data),
         expires_at=expires_at,
         override=_override(look.override),
+        token=token,
     )
 
 

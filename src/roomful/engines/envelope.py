@@ -22,6 +22,7 @@ from roomful.model.order import (
     DocumentRightsOrder,
     Order,
     RefreshOrder,
+    RevokeOrder,
     SubscribeOrder,
     Survey,
     UnsubscribeOrder,
@@ -30,9 +31,8 @@ from roomful.model.publication import Draft, Publication
 
 VERSION = b"1"
 
-PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH, SURVEY, ANSWER, COMMANDS, DOCUMENT = (
-    b"pjlsudrqacD"
-)
+PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH = b"pjlsudr"
+SURVEY, ANSWER, COMMANDS, DOCUMENT, REVOKE = b"qacDR"
 
 NOWHERE = b"0  "
 """The place of what isn't in a stream."""
@@ -69,6 +69,7 @@ _KINDS: dict[type, int] = {
     Answer: ANSWER,
     CommandsOrder: COMMANDS,
     DocumentRightsOrder: DOCUMENT,
+    RevokeOrder: REVOKE,
 }
 _TYPES: dict[int, type[Order | Survey | Answer]] = {kind: type for type, kind in _KINDS.items()}
 

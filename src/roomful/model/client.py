@@ -47,7 +47,8 @@ class Grant(msgspec.Struct, frozen=True):
     """The right to one channel, and how the subscription is to look.
 
     info: becomes `chan_info` (JSON text). data: goes into the subscribe result.
-    expires_at: seconds since 1970; None never. server_refresh: a hook renews it, not the client.
+    expires_at: seconds since 1970; None never. server_refresh: a hook renews it, not the client. token: the id of the
+    subscription token that gave it, "" if none did.
     """
 
     info: bytes = b""
@@ -55,6 +56,7 @@ class Grant(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     override: Override = Override()
     server_refresh: bool = False
+    token: str = ""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -63,6 +65,7 @@ class Credentials(msgspec.Struct, frozen=True):
     info: becomes `conn_info` (JSON text). expires_at: seconds since 1970; None never.
     subs: server-side subscriptions. meta: private, never sent to clients.
     claims: all claims of the verified token, for hooks; empty without one.
+    token: the token's id, "" without one. issued_at: seconds since 1970; 0 for a token that doesn't tell.
     """
 
     user: str
@@ -71,3 +74,5 @@ class Credentials(msgspec.Struct, frozen=True):
     subs: dict[str, Grant] = {}
     meta: dict[str, Any] = {}
     claims: dict[str, Any] = {}
+    token: str = ""
+    issued_at: float = 0.0

@@ -1,7 +1,8 @@
 """The endings of a subscription and of a connection: code, reason, and whether the client comes back.
 
 Clients decide by the number alone: 3500–3999 and 4500–4999 are terminal, from every other code they come back;
-an unsubscribe from 2500 on makes them subscribe again. Source: Centrifuge protocol, sections 17.2 and 17.3.
+an unsubscribe from 2500 on makes them subscribe again. Source: Centrifuge protocol, sections 17.2 and 17.3. 4503 and
+2001 are Roomful's own, from the ranges left to servers.
 """
 
 from __future__ import annotations
@@ -70,10 +71,12 @@ DISCONNECTS: dict[str, tuple[int, str]] = {
     "permission_denied": (3507, "permission denied"),
     "not_available": (3508, "not available"),
     "too_many_errors": (3509, "too many errors"),
+    "revoked": (4503, "access revoked"),
 }
 
 UNSUBSCRIBES: dict[str, tuple[int, str]] = {
     "server": (2000, "server unsubscribe"),
+    "revoked": (2001, "access revoked"),
     "insufficient_state": (2500, "insufficient state"),
     "subscription_expired": (2501, "subscription expired"),
     "state_invalidated": (2502, "state invalidated"),

@@ -64,6 +64,19 @@ class DocumentRightsOrder(msgspec.Struct, frozen=True, tag="document_rights"):
     session: str = ""
 
 
+class RevokeOrder(msgspec.Struct, frozen=True, tag="revoke"):
+    """What was granted to somebody up to `at` counts no longer.
+
+    kind: "user", "token" (name: its id), "session" (the id of a connection, or its session id), "room" or "document".
+    at, until: seconds since 1970; after `until` it is forgotten, because every credential of before `at` has expired.
+    """
+
+    kind: str
+    name: str
+    at: float
+    until: float
+
+
 class CommandsOrder(msgspec.Struct, frozen=True, tag="commands"):
     """What a client has sent to another node than that of its session. data: a message in the session's own encoding.
 
@@ -80,7 +93,7 @@ class CommandsOrder(msgspec.Struct, frozen=True, tag="commands"):
 ConnectionOrder: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder | DocumentRightsOrder
 """What is done to connections, wherever they are."""
 
-Order: TypeAlias = ConnectionOrder | CommandsOrder
+Order: TypeAlias = ConnectionOrder | CommandsOrder | RevokeOrder
 
 
 class Survey(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from roomful.model.order import ConnectionOrder, DisconnectOrder
+from roomful.rooms.revoked import Revoked
 
 
 class Member(Protocol):
@@ -15,6 +16,8 @@ class Member(Protocol):
     user: str
     secret: str
     """The session id of HTTP transports, "" on WebSocket."""
+    validated_at: float
+    """When its right to be here was looked at last; the wheel's clock."""
 
     @property
     def kind(self) -> str:
@@ -34,6 +37,16 @@ class Member(Protocol):
     def watch_in(self, channel: str) -> int:
         """Somebody traces its user's deliveries in that channel, or in all if it is "": its subscriptions are to tell
         the node's tracer. How many these are."""
+        ...
+
+    @property
+    def tokens(self) -> Collection[str]:
+        """The ids of the tokens that it was let in with."""
+        ...
+
+    def review(self, revoked: Revoked, rooms: Collection[str]) -> None:
+        """Ends itself, or a part of itself, if it has lost the right to be there. rooms: those that were revoked just
+        now, for whoever is in them. Never raises."""
         ...
 
     def obey(self, order: ConnectionOrder) -> None:

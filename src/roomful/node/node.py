@@ -22,7 +22,7 @@ from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS
 from roomful.model.errors import NotAvailable, RoomfulError
 from roomful.model.facet import facet_of
-from roomful.model.order import Answer, CommandsOrder, Order, Survey
+from roomful.model.order import Answer, CommandsOrder, Order, RevokeOrder, Survey
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
@@ -40,6 +40,7 @@ from roomful.node.log_watch import CHECK_S, LogWatch
 from roomful.node.namespaces import Namespaces
 from roomful.node.rates import Rates
 from roomful.node.relay import Relay
+from roomful.node.revocations import RevocationOptions, Revocations
 from roomful.node.shared_reads import SharedReads
 from roomful.node.stats import Stats
 from roomful.node.surveys import Answers, Surveys
@@ -124,8 +125,11 @@ class Node:
         admission: Admission | None = None,
         rates: Rates | None = None,
         outboxes_max_bytes: int = 0,
+        revocations: RevocationOptions | None = None,
     ) -> None:
-        """admission, rates: None for one without limits. outboxes_max_bytes: of all connections together, 0: none."""
+        """admission, rates: None for one without limits. outboxes_max_bytes: of all connections together, 0: none.
+
+        revocations: None for the defaults."""
         self.id = id
         self.name = name or id
         self.version = version
@@ -150,6 +154,7 @@ class Node:
         self._taps: dict[str, Tap] = {}
         self._surveys = Surveys(engine.control, id)
         self.relay = Relay(engine.control, id)
+        self.revocations = Revocations(engine, wheel, wall_clock, self.connections, revocations or RevocationOptions())
         self._watch = LogWatch(
             engine.broker, self.hub, stats, lambda channel: namespaces.of(channel).retention, check_s
         )
@@ -158,6 +163,7 @@ class Node:
     async def start(self) -> None:
         """Connects to the engine. Raises RoomfulError when it can't."""
         await self.engine.start(self, self.id)
+        await self.revocations.start()
         self._watch.start()
         self._started_at = self.wheel.now()
 
@@ -389,6 +395,9 @@ class Node:
             answer = self.relay.take(order)
             if answer is not None:
                 eager.start(self._answer(order.asker, answer))
+            return
+        if isinstance(order, RevokeOrder):
+            self.revocations.on_order(order)
             return
         for member in self.directory.addressed(order):
             member.obey(order)

@@ -10,13 +10,17 @@ from roomful.model.client import Credentials, Grant
 
 
 class SubscriptionClaims(msgspec.Struct, frozen=True):
-    """A verified subscription token. client: "" unless the token is bound to one connection."""
+    """A verified subscription token. client: "" unless the token is bound to one connection.
+
+    issued_at: seconds since 1970; 0 for a token that doesn't tell. The grant has the token's id.
+    """
 
     user: str
     channel: str
     client: str
     grant: Grant
     claims: dict[str, object] = {}
+    issued_at: float = 0.0
 
 
 class Authenticator(Protocol):

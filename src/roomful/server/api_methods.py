@@ -108,6 +108,18 @@ async def _refresh(calls: Calls, request: w.RefreshRequest) -> w.Empty:
     return w.Empty()
 
 
+async def _revoke(calls: Calls, request: w.RevokeRequest) -> w.Empty:
+    await calls.revoke(
+        user=request.user or "",
+        session=request.session or "",
+        token=request.token or "",
+        room=request.room or "",
+        document=request.document or "",
+        keep_s=request.keep_s,
+    )
+    return w.Empty()
+
+
 def _narrowed(request: w.Addressed) -> dict[str, Any]:
     return {"client": request.client or "", "session": request.session or ""}
 
@@ -217,6 +229,7 @@ SINGLE: dict[str, Method] = {
     "unsubscribe": Method(w.UnsubscribeRequest, w.Empty, _unsubscribe),
     "disconnect": Method(w.DisconnectRequest, w.Empty, _disconnect),
     "refresh": Method(w.RefreshRequest, w.Empty, _refresh),
+    "revoke": Method(w.RevokeRequest, w.Empty, _revoke),
     "presence": Method(w.PresenceRequest, w.PresenceResult, _presence),
     "presence_stats": Method(w.PresenceStatsRequest, w.PresenceStatsResult, _presence_stats),
     "history": Method(w.HistoryRequest, w.HistoryResult, _history),

@@ -184,6 +184,21 @@ class RefreshRequest(Addressed, frozen=True, kw_only=True):
     b64info: Base64 | None = None
 
 
+class RevokeRequest(Request, frozen=True, kw_only=True):
+    """Takes back what was granted until now: of a user, a session, a token, in a room or a document. Say one."""
+
+    user: Annotated[str, Meta(description="Every token of this user that was issued by now.")] | None = None
+    session: Annotated[str, Meta(description="The connection of this client or session id, and its token.")] | None = (
+        None
+    )
+    token: Annotated[str, Meta(description="The token with this `jti`.")] | None = None
+    room: Annotated[str, Meta(description="Everybody's access to this channel that was granted by now.")] | None = None
+    document: Annotated[str, Meta(description="The same for a document.")] | None = None
+    keep_s: (
+        Annotated[float, Meta(gt=0, description="How long tokens are refused; by default as configured.")] | None
+    ) = None
+
+
 # Channels
 
 

@@ -194,6 +194,30 @@ class Calls(ABC):
         new_info = None if info is None else _info(info)
         await (await self._node()).order(RefreshOrder(user, client, session, expired, expires_at, new_info))
 
+    async def revoke(
+        self,
+        *,
+        user: str = "",
+        session: str = "",
+        token: str = "",
+        room: str = "",
+        document: str = "",
+        keep_s: float | None = None,
+    ) -> None:
+        """Takes back what was granted until now, on all nodes: connections end with 4503, subscriptions with 2001.
+
+        Say one. user: all that is, or comes, with a token of the user issued by now. token: one token, by its `jti`.
+        session: one connection, by its client id or session id, and the token that it came with. room, document: what
+        tokens issued by now, and connections opened by now, may do there; a hook may let them in again. keep_s: for how
+        long tokens are refused, as long as they may be valid; at most and by default `[revocations] keep_s`.
+        Raises BadRequest; LimitExceeded when too much is revoked already.
+        """
+        said = {"user": user, "session": session, "token": token, "room": room, "document": document}
+        given = [(kind, name) for kind, name in said.items() if name]
+        if len(given) != 1:
+            raise BadRequest(f"say one of {', '.join(said)}")
+        await (await self._node()).revocations.revoke(*given[0], keep_s)
+
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
         """Who is in the channel, by client id. Raises NotAvailable where presence isn't kept."""
         return await (await self._node()).presence(channel)

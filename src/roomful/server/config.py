@@ -11,6 +11,7 @@ from roomful.auth.options import TokenOptions
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
 from roomful.node.document_options import DocumentOptions
+from roomful.node.revocations import RevocationOptions
 from roomful.node.state_options import StateOptions
 from roomful.rooms.tags_filter import FilterLimits
 from roomful.server.webhook_options import WebhookOptions
@@ -94,6 +95,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     server: ServerOptions = ServerOptions()
     connection: ConnectionOptions = ConnectionOptions()
     tokens: TokenOptions = TokenOptions()
+    revocations: RevocationOptions = RevocationOptions()
     api: ApiOptions = ApiOptions()
     metrics: MetricsOptions = MetricsOptions()
     engine: EngineOptions = EngineOptions()

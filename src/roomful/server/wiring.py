@@ -50,6 +50,7 @@ from roomful.session.document_session import DocumentContext, DocumentSession
 from roomful.session.options import LimitOptions
 from roomful.session.refresh import on_expiry
 from roomful.session.session import Context, Session
+from roomful.session.unrevoked import UnrevokedTokens
 from roomful.stores.memory import MemoryStore
 from roomful.stores.sqlite import SqliteStore
 from roomful.transports.emulation import EMULATION_PATH, EmulationEndpoint
@@ -131,10 +132,11 @@ def wire(
         wheel=wheel,
         check_s=config.engine.check_s,
         admission=_admission(config.limits, stats, wheel, dev),
+        revocations=config.revocations,
         rates=None if dev else Rates(stats, wheel.now, config.limits.rates),
         outboxes_max_bytes=config.limits.outboxes_max_bytes,
     )
-    authenticator = TokenAuthenticator(config.tokens)
+    authenticator = UnrevokedTokens(TokenAuthenticator(config.tokens), node.revocations)
     context = Context(
         node=node,
         authenticator=authenticator,
@@ -177,7 +179,14 @@ def wire(
         new_replica=lambda: f"/{secrets.token_urlsafe(8)}",
     )
     node.facets.add("state", state)
-    gate = Gate(authenticator=authenticator, options=config.documents, hooks=hooks, insecure=dev)
+    gate = Gate(
+        authenticator=authenticator,
+        options=config.documents,
+        hooks=hooks,
+        insecure=dev,
+        revoked=node.revocations.revoked,
+        wall_clock=node.wall_clock,
+    )
     document_context = DocumentContext(node=node, documents=documents, gate=gate, new_id=lambda: str(uuid.uuid4()))
     transport_options = TransportOptions(
         allowed_origins=config.server.allowed_origins,

@@ -18,7 +18,7 @@ from typing import Protocol
 from roomful.model import document as d
 from roomful.model.disconnects import Disconnect
 from roomful.model.document import FromClient, Rights, ToClient
-from roomful.model.errors import InternalError, NotAvailable, RoomfulError, Unauthorized
+from roomful.model.errors import Forbidden, InternalError, NotAvailable, RoomfulError, Unauthorized
 from roomful.model.event import (
     DocumentCloseEvent,
     DocumentOpenEvent,
@@ -56,6 +56,8 @@ class Socket(Protocol):
     """What an attachment needs of its connection."""
 
     client: str
+    named: bool
+    """It has said who it is, with a token: it goes on as nobody only if it asks for that."""
 
     @property
     def closed(self) -> bool: ...
@@ -101,6 +103,7 @@ class Attachment:
     """key: its routing key. name: the document's. user, rights: as decided."""
 
     __slots__ = (
+        "_access",
         "_foreign",
         "_live",
         "_queue",
@@ -147,6 +150,7 @@ class Attachment:
         """It was asked for a new token."""
         self.stale = False
         """It missed awareness while it didn't read."""
+        self._access: Access | None = None
         self._live: LiveDocument | None = None
         self._queue: deque[tuple[FromClient, int]] = deque()
         self._working = False
@@ -167,7 +171,8 @@ class Attachment:
         if not self.socket.spend(size):
             return
         self._queue.append((message, size))
-        if self.state is State.WAITING and (self.gate.options.access == "client" or self.gate.insecure):
+        open_to_all = self.gate.options.access == "client" or self.gate.insecure
+        if self.state is State.WAITING and open_to_all and not self.socket.named:
             self.begin("", "")  # an old provider without a token doesn't say so
         if self.state is State.OPEN:
             self._work_on()
@@ -176,6 +181,7 @@ class Attachment:
         """Asks for admission."""
         if self.state is State.WAITING:
             self.state = State.OPENING
+            self.socket.named = self.socket.named or token != ""
             self.provider = provider
             eager.start(self._open(token))
 
@@ -203,6 +209,17 @@ class Attachment:
             self.socket.refuse(self, _forbidden())
         elif self.dialect.acknowledges:
             self.say(d.Authenticated(rights.may_write))
+
+    @property
+    def token(self) -> str:
+        """The id of the token that it was opened with."""
+        return self._access.token if self._access is not None else ""
+
+    def review(self) -> None:
+        """Ends it if the right to be here was revoked."""
+        access, is_here = self._access, self.state in (State.OPENING, State.OPEN)
+        if is_here and access is not None and self.gate.is_over(access, self.name):
+            self.socket.refuse(self, Forbidden("access was revoked"))
 
     def tell_awareness(self) -> None:
         """Everything that the client should see of the others."""
@@ -275,6 +292,7 @@ class Attachment:
         self._work_on()
 
     def _adopt(self, access: Access) -> None:
+        self._access = access
         self.user, self.rights, self.expires_at = access.user, access.rights, access.expires_at
         self.asked = False
         self.socket.admitted(self, access)

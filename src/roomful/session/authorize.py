@@ -45,7 +45,7 @@ async def _authorize_facet(session: Session, channel: str, facet: Facet, token: 
     grant, claims = await _granted_by_token(session, channel, token) if token else (None, {})
     options = session.context.node.namespaces.of(facet.base)
     grant = await _authorize(session, facet.base, options, data, grant, claims, facet.kind)
-    return Grant(expires_at=grant.expires_at, server_refresh=grant.server_refresh)
+    return Grant(expires_at=grant.expires_at, server_refresh=grant.server_refresh, token=grant.token)
 
 
 async def _authorize(
@@ -75,8 +75,11 @@ async def _authorize(
         reply = await node.hooks.call(event, channel)
         if reply is not None:
             grant = _granted_by_hook(reply, grant)
-    if grant is None and not (insecure or _granted_by_namespace(session.user, channel, options)):
-        raise Forbidden
+    if grant is None and not insecure:
+        if not _granted_by_namespace(session.user, channel, options):
+            raise Forbidden
+        if node.revocations.revoked.names("room", channel, session.issued_at):
+            raise Forbidden("access to the room was revoked")
     grant = grant or Grant()
     if grant.expires_at is not None and grant.expires_at <= node.wall_clock():
         raise Expired
@@ -117,6 +120,7 @@ def _granted_by_hook(reply: SubscribeReply, token: Grant | None) -> Grant:
         expires_at=reply.expires_at if by_hook else known.expires_at,
         override=known.override if reply.override == NO_OVERRIDE else reply.override,
         server_refresh=by_hook,
+        token=known.token,
     )
 
 

@@ -75,6 +75,7 @@ async def admit(session: Session, command: c.Connect) -> tuple[Credentials, byte
         raise disconnect("closed")
     session.user = known.user if known else ""
     if known is not None:
+        session.token = known.token
         _belongs_to(session, known.user)
     try:
         credentials, data = await _identify(session, command, known)
@@ -84,6 +85,10 @@ async def admit(session: Session, command: c.Connect) -> tuple[Credentials, byte
         session.introduce()
     if session.closed:
         raise disconnect("closed")
+    if not session.context.insecure and session.context.node.revocations.revoked.ends(
+        session.user, session.token, session.issued_at
+    ):  # while the hook was thinking
+        raise disconnect("revoked")
     _check_user_limit(session)
     if credentials.expires_at is not None and credentials.expires_at <= session.context.node.wall_clock():
         raise Expired
@@ -135,7 +140,7 @@ async def _identify(session: Session, command: c.Connect, known: Credentials | N
             raise disconnect("permission_denied") from None
     if known is None and reply is None and not (context.anonymous or context.insecure):
         raise disconnect("bad_request")
-    credentials = _combined(session, known or Credentials(""), reply)
+    credentials = _combined(session, known or Credentials("", issued_at=session.issued_at), reply)
     session.server_refresh = reply is not None and reply.expires_at is not None
     if context.insecure:
         credentials = msgspec.structs.replace(
@@ -192,6 +197,9 @@ def _combined(session: Session, known: Credentials, reply: ConnectReply | None) 
         subs=known.subs | {channel: _grant(options) for channel, options in subs.items()},
         meta=known.meta | reply.meta,
         claims=known.claims,
+        token=known.token,
+        # Who the hook names is somebody by its word, which is of this moment.
+        issued_at=known.issued_at if reply.user is None else session.issued_at,
     )
 
 
@@ -212,6 +220,7 @@ def _take_on(session: Session, credentials: Credentials, known: Credentials | No
     session.user = credentials.user
     session.conn_info = credentials.info
     session.expires_at = credentials.expires_at
+    session.issued_at = credentials.issued_at
     session.token_subs = frozenset(known.subs) if known else frozenset()
     if credentials.meta:
         session.meta = credentials.meta

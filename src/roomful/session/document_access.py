@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,6 +16,7 @@ from roomful.model.event import DocumentOpenEvent, DocumentOpenReply
 from roomful.node.connection_log import about
 from roomful.node.document_options import DocumentOptions
 from roomful.node.hooks import Hooks
+from roomful.rooms.revoked import Revoked
 from roomful.seams.authenticator import Authenticator
 from roomful.seams.transport import Request
 
@@ -27,29 +29,38 @@ CLAIM = "documents"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What was decided. expires_at: seconds since 1970, None never."""
+    """What was decided. expires_at: seconds since 1970, None never. token: the id of the token that was sent.
+
+    issued_at: when what it was decided by was issued, seconds since 1970.
+    """
 
     user: str
     rights: Rights
     expires_at: float | None = None
+    token: str = ""
+    issued_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """Decides. insecure: `--dev`, every right to everybody."""
+    """Decides. insecure: `--dev`, every right to everybody. revoked: whose right is over. wall_clock: seconds since
+    1970."""
 
     authenticator: Authenticator
     options: DocumentOptions
     hooks: Hooks
     insecure: bool
+    revoked: Revoked = field(default_factory=Revoked)
+    wall_clock: Callable[[], float] = time.time
 
     async def admit(self, event: DocumentOpenEvent, token: str) -> Access:
         """event: all but user and claims, which are the token's. token: "" for none.
 
         Raises Unauthorized (no token, or a bad one), TokenExpired, Forbidden, and what the hook raises.
         """
+        came_at = self.wall_clock()
         known = await self._by_token(event, token) if token else None
-        credentials = known or Credentials("")
+        credentials = known or Credentials("", issued_at=came_at)
         reply = await self._by_hook(event, credentials)
         if self.insecure:
             return Access(credentials.user, Rights.WRITE)
@@ -69,7 +80,19 @@ class Gate:
             )
         if not rights.may_read:
             raise Unauthorized("a token is needed") if known is None and reply is None else Forbidden()
-        return Access(user, rights, expires_at)
+        issued_at = credentials.issued_at if reply is None else came_at
+        access = Access(user, rights, expires_at, credentials.token, issued_at)
+        if self.is_over(access, event.document):
+            raise Forbidden("access was revoked")
+        return access
+
+    def is_over(self, access: Access, document: str) -> bool:
+        """Whether that was revoked since it was decided."""
+        revoked = self.revoked
+        return not self.insecure and (
+            revoked.ends(access.user, access.token, access.issued_at)
+            or revoked.names("document", document, access.issued_at)
+        )
 
     async def _by_token(self, event: DocumentOpenEvent, token: str) -> Credentials | None:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from roomful.model.trace_context import HEADER, trace_id
 from roomful.node.connection_log import about
 from roomful.node.documents import Documents
 from roomful.node.node import Node
+from roomful.rooms.revoked import Revoked
 from roomful.seams.document_dialect import DocumentDialect
 from roomful.seams.transport import Request, Transport
 from roomful.session.attachment import Attachment, State, close_code
@@ -38,6 +39,8 @@ CODES = {
     DISCONNECTS["shutdown"][0]: (1012, "service restart"),
     DISCONNECTS["slow"][0]: (1013, "reads too slowly"),
     DISCONNECTS["force_disconnect"][0]: (4403, "Forbidden"),
+    DISCONNECTS["force_reconnect"][0]: (1013, "try again later"),
+    DISCONNECTS["revoked"][0]: (4403, "access revoked"),
     DISCONNECTS["expired"][0]: (4501, "token expired"),
 }
 """Room disconnects as Yjs clients understand them; others become 4000 to 4999 as they are, or 4500."""
@@ -92,9 +95,11 @@ class DocumentSession:
         "client",
         "context",
         "dialect",
+        "named",
         "request",
         "secret",
         "user",
+        "validated_at",
         "wheel_slot",
     )
 
@@ -114,6 +119,7 @@ class DocumentSession:
         self._allowance = node.rates.allowance(self.client, request.address)
         self.user = ""
         self.secret = ""
+        self.named = False
         self.wheel_slot = 0
         self._transport = transport
         kind = Outbox if dialect.joins else SingleMessages
@@ -124,6 +130,7 @@ class DocumentSession:
         self._admitted = False
         self._sent = False
         now = node.wheel.now()
+        self.validated_at = now
         self._heard = now
         self._auth_due = now + options.auth_s
         self._keepalive_due = now + options.keepalive_s
@@ -297,6 +304,14 @@ class DocumentSession:
             for attachment in tuple(self._attachments.values()):
                 if attachment.name == order.document and attachment.user == order.user:
                     attachment.set_rights(Rights(order.rights))
+
+    @property
+    def tokens(self) -> frozenset[str]:
+        return frozenset(attachment.token for attachment in self._attachments.values() if attachment.token)
+
+    def review(self, revoked: Revoked, rooms: Collection[str]) -> None:
+        for attachment in tuple(self._attachments.values()):
+            attachment.review()
 
     def end(self, code: int, reason: str) -> None:
         """Closes the connection; what is queued goes out first."""

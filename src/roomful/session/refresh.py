@@ -49,6 +49,8 @@ async def refresh(session: Session, command: c.Refresh) -> RefreshResult:
         raise disconnect("invalid_token")
     if credentials.subs and frozenset(credentials.subs) != session.token_subs:
         raise disconnect("insufficient_state")
+    session.token, session.issued_at = credentials.token, credentials.issued_at
+    session.validated_at = context.node.wheel.now()
     session.expires_at = credentials.expires_at
     session.conn_info = credentials.info or session.conn_info
     watch(session, session)
@@ -78,6 +80,7 @@ async def sub_refresh(session: Session, command: c.SubRefresh) -> SubRefreshResu
         raise disconnect("invalid_token")
     subscription.expires_at = claims.grant.expires_at
     subscription.info = claims.grant.info or subscription.info
+    subscription.token = claims.grant.token
     watch(session, subscription)
     return SubRefreshResult(*ttl(session, subscription.expires_at, server_refresh=False))
 

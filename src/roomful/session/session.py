@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -23,7 +23,7 @@ from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, dis
 from roomful.model.errors import InternalError, RoomfulError, TooManyRequests, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
 from roomful.model.facet import facets_of
-from roomful.model.order import ConnectionOrder
+from roomful.model.order import ConnectionOrder, UnsubscribeOrder
 from roomful.model.publication import Page, Publication
 from roomful.model.push import DisconnectPush, Push, UnsubscribePush
 from roomful.model.reply import Failure, Result
@@ -34,6 +34,7 @@ from roomful.node.node import Node
 from roomful.node.rates import Allowance
 from roomful.node.wheel import Wheel
 from roomful.rooms.recovery import Gap
+from roomful.rooms.revoked import Revoked
 from roomful.rooms.tags_filter import FilterLimits
 from roomful.seams.authenticator import Authenticator
 from roomful.seams.dialect import Dialect
@@ -170,6 +171,7 @@ class Session:
         "context",
         "dialect",
         "expires_at",
+        "issued_at",
         "meta",
         "outbox",
         "parent_trace",
@@ -179,9 +181,11 @@ class Session:
         "server_refresh",
         "state",
         "subscriptions",
+        "token",
         "token_subs",
         "transport",
         "user",
+        "validated_at",
         "wheel_slot",
     )
 
@@ -203,6 +207,11 @@ class Session:
         self.meta: dict[str, Any] = NOTHING
         self.expires_at: float | None = None
         """Seconds since 1970."""
+        self.token = ""
+        """The id of its connection token."""
+        self.issued_at = node.wall_clock()
+        """When what it was let in with was issued: its token's word, or, by hook or as nobody, now."""
+        self.validated_at = node.wheel.now()
         self.token_subs: frozenset[str] = frozenset()
         """Channels that its token named; a refresh with others needs a new connection."""
         self.server_refresh = False
@@ -518,6 +527,28 @@ class Session:
 
     def obey(self, order: ConnectionOrder) -> None:
         eager.start(self._carry_out(order))
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        return (self.token,) if self.token else ()
+
+    def review(self, revoked: Revoked, rooms: Collection[str]) -> None:
+        if self.context.insecure:
+            return
+        if revoked.ends(self.user, self.token, self.issued_at):
+            self.end(*DISCONNECTS["revoked"])
+            return
+        for room in rooms:
+            for channel in (room, *facets_of(room)):
+                if self.is_in(channel):
+                    self.obey(UnsubscribeOrder(self.user, channel, self.client, "", *UNSUBSCRIBES["revoked"]))
+        for subscription in tuple(self.subscriptions.values()):
+            if subscription.token and revoked.names("token", subscription.token):
+                self.obey(UnsubscribeOrder(self.user, subscription.channel, self.client, "", *UNSUBSCRIBES["revoked"]))
+
+    def is_in(self, channel: str) -> bool:
+        """Whether it is in the channel, or just about to be."""
+        return channel in self.subscriptions or any(arrival.channel == channel for arrival in self.arrivals)
 
     def end(self, code: int, reason: str) -> None:
         """Closes the connection; what is queued goes out first, unless the client doesn't read."""

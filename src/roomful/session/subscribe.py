@@ -109,6 +109,7 @@ async def enter(
     subscription = Subscription(session, session.outbox, channel, traits, manner)
     subscription.info = grant.info
     subscription.expires_at, subscription.server_refresh = grant.expires_at, grant.server_refresh
+    subscription.token = grant.token
     session.subscriptions[channel] = subscription
     try:
         number = await node.listen(channel, session.dialect, subscription, manner)

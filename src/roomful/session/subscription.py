@@ -128,6 +128,7 @@ class Subscription:
         "renewing",
         "seen",
         "server_refresh",
+        "token",
         "traits",
     )
 
@@ -147,6 +148,8 @@ class Subscription:
         self.info = b""
         self.expires_at: float | None = None
         self.server_refresh = False
+        self.token = ""
+        """The id of the subscription token that gave it, "" if none did."""
         self.renewing = False
         """The hook that renews it is just being asked."""
         self.ending: tuple[int, str] | None = None

@@ -27,6 +27,7 @@ from roomful.model.order import (
     DocumentRightsOrder,
     Order,
     RefreshOrder,
+    RevokeOrder,
     SubscribeOrder,
     Survey,
     UnsubscribeOrder,
@@ -56,6 +57,7 @@ ORDERS: tuple[Order, ...] = (
     RefreshOrder("", expires_at=5.0, info=b"{}"),
     CommandsOrder("node-1", "session-1", b"\x00\xff", "id-1", "node-2"),
     DocumentRightsOrder("ann", "notes", "read"),
+    RevokeOrder("user", "ann", 1.5, 2.5),
 )
 
 

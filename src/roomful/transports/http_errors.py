@@ -33,6 +33,7 @@ _ENDINGS: dict[str, type[RoomfulError]] = {
     "subscription_expired": Expired,
     "too_many_requests": TooManyRequests,
     "invalid_token": Unauthorized,
+    "revoked": Unauthorized,
     "bad_request": Unauthorized,  # so the rooms' protocol ends a client without credentials
     "connection_limit": TooManyRequests,
     "channel_limit": LimitExceeded,

@@ -1,0 +1,233 @@
+"""Number 27 in memory: what a revocation ends, and what is refused from then on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from roomful.model import document as d
+from roomful.model.channel import ChannelOptions
+from roomful.model.document import Rights
+from roomful.model.event import ConnectEvent, ConnectReply, DocumentOpenEvent, DocumentOpenReply
+from roomful.testing.client import Closed, CommandError
+from tests.session.conftest import MakeDocumentWorld, MakeWorld
+from tests.session.document_world import DocumentWorld
+from tests.session.source import Source
+from tests.session.world import World
+
+CLOSED = ChannelOptions(history_size=100, history_ttl_s=300.0)
+REVOKED = (4503, "access revoked")
+INVALID = (3500, "invalid token")
+
+
+async def revoke(world: World | DocumentWorld, kind: str, name: str) -> None:
+    await world.node.revocations.revoke(kind, name)
+    world.clock.advance(0.3)
+    world.node.wheel.advance()
+    await world.settle()
+
+
+async def refused(world: World, token: str) -> tuple[int, str]:
+    """How a connect with this token ends."""
+    client = world.open()
+    with pytest.raises(Closed):
+        await client.connect(token=token)
+    return await client.closed()
+
+
+async def test_27_all_that_a_user_has_ends_and_an_old_token_opens_nothing(world: World) -> None:
+    old, other = world.token("ann"), await world.client("bob")
+    ann = world.open()
+    await ann.connect(token=old)
+    await revoke(world, "user", "ann")
+    assert await ann.closed() == REVOKED
+    assert other.transport.closed is None
+    assert await refused(world, old) == INVALID
+    await world.pass_time(1)
+    assert (await world.client("ann")).transport.closed is None  # by a token of today
+
+
+async def test_27_one_token(world: World) -> None:
+    tokens = [world.token("ann", jti=jti) for jti in ("1", "2")]
+    clients = [world.open() for _ in tokens]
+    for client, token in zip(clients, tokens, strict=True):
+        await client.connect(token=token)
+    await revoke(world, "token", "1")
+    assert await clients[0].closed() == REVOKED
+    assert clients[1].transport.closed is None
+    await world.pass_time(5)
+    assert await refused(world, tokens[0]) == INVALID
+
+
+@pytest.mark.parametrize("claims", [{}, {"jti": "1"}])
+async def test_27_a_session_and_the_token_that_it_came_with(world: World, claims: dict[str, Any]) -> None:
+    token = world.token("ann", **claims)
+    client = world.open()
+    await client.connect(token=token)
+    await world.pass_time(1)
+    fresh = await world.client("ann")
+    await revoke(world, "session", client.id)
+    assert await client.closed() == REVOKED
+    await world.pass_time(1)
+    assert await refused(world, token) == INVALID
+    assert fresh.transport.closed is None
+
+
+async def test_27_a_room_with_its_facets_and_nothing_else(make_world: MakeWorld) -> None:
+    world = await make_world(closed=CLOSED)
+    token = world.channel_token("ann", "closed:1")
+    ann = await world.client("ann")
+    await ann.subscribe("closed:1", token=token)
+    await ann.subscribe("typing:closed:1")
+    await ann.subscribe("news")
+    await revoke(world, "room", "closed:1")
+    pushes = [push for push in await ann.settle() if "unsubscribe" in push]
+    assert sorted(push["channel"] for push in pushes) == ["closed:1", "typing:closed:1"]
+    assert all(push["unsubscribe"] == {"code": 2001, "reason": "access revoked"} for push in pushes)
+    for channel in ("closed:1", "typing:closed:1"):
+        with pytest.raises(CommandError) as raised:
+            await ann.subscribe(channel, token=token)
+        assert raised.value.code == 103
+    await world.pass_time(1)
+    await ann.subscribe("closed:1", token=world.channel_token("ann", "closed:1"))
+    assert ann.transport.closed is None
+
+
+async def test_27_a_room_that_the_namespace_opens_is_closed_for_whoever_was_there(world: World) -> None:
+    ann = await world.client("ann")
+    await ann.subscribe("log:1")
+    await revoke(world, "room", "log:1")
+    with pytest.raises(CommandError) as raised:
+        await ann.subscribe("log:1")
+    assert (raised.value.code, raised.value.message) == (103, "access to the room was revoked")
+    await world.pass_time(1)
+    await (await world.client("ann")).subscribe("log:1")
+
+
+async def test_27_a_room_in_a_connection_token(world: World) -> None:
+    token = world.token("ann", channels=["log:1", "log:2"])
+    ann = world.open()
+    assert sorted((await ann.connect(token=token))["subs"]) == ["log:1", "log:2"]
+    await revoke(world, "room", "log:1")
+    assert [push["channel"] for push in await ann.settle() if "unsubscribe" in push] == ["log:1"]
+    again = world.open()
+    assert sorted((await again.connect(token=token))["subs"]) == ["log:2"]
+
+
+async def test_27_a_subscription_token(make_world: MakeWorld) -> None:
+    world = await make_world(closed=CLOSED)
+    ann = await world.client("ann")
+    await ann.subscribe("closed:1", token=world.channel_token("ann", "closed:1", jti="s1"))
+    await ann.subscribe("closed:2", token=world.channel_token("ann", "closed:2", jti="s2"))
+    await revoke(world, "token", "s1")
+    assert [push["channel"] for push in await ann.settle() if "unsubscribe" in push] == ["closed:1"]
+
+
+async def test_27_also_while_the_hook_is_thinking(world: World) -> None:
+    asked = asyncio.Event()
+    answer = asyncio.Event()
+
+    @world.on(ConnectEvent)
+    async def slow(event: ConnectEvent) -> ConnectReply:
+        asked.set()
+        await answer.wait()
+        return ConnectReply(user="ann")
+
+    client = world.open()
+    connecting = asyncio.create_task(client.connect())
+    await asked.wait()
+    await revoke(world, "user", "ann")
+    answer.set()
+    with pytest.raises(Closed):
+        await connecting
+    assert await client.closed() == REVOKED
+    await world.pass_time(1)
+    assert await world.open().connect()  # the hook says so, now
+
+
+async def test_27_a_token_to_refresh_that_was_revoked(world: World) -> None:
+    ann = await world.client("ann", data={})
+    await revoke(world, "token", "stolen")
+    with pytest.raises(Closed):
+        await ann.call(refresh={"token": world.token("ann", jti="stolen", ttl_s=60)})
+    assert await ann.closed() == INVALID
+
+
+async def test_27_an_event_stream_is_told_and_ended(world: World) -> None:
+    source = Source(world, ["log:1"], token=world.token("ann"))
+    source.connect()
+    await world.settle()
+    source.pump()
+    await revoke(world, "user", "ann")
+    (event,) = source.pump()
+    assert (event.type, event.data) == ("expired", {"code": 4503, "reason": "access revoked"})
+    assert source.transport.closed is not None
+
+
+async def test_27_while_nobody_can_know_what_is_revoked_nobody_comes_in_by_a_token(world: World) -> None:
+    ann = await world.client("ann")
+    world.engine.ready = False
+    await world.pass_time(4.5)
+    assert await ann.closed() == (3011, "force reconnect")
+    with pytest.raises(CommandError) as raised:
+        await world.client("ann")
+    assert (raised.value.code, raised.value.temporary) == (100, True)
+    world.engine.ready = True
+    await world.pass_time(2.5)
+    assert (await world.client("ann")).transport.closed is None
+
+
+async def test_a_link_that_is_made_anew_at_once_costs_nobody_anything(world: World) -> None:
+    ann = await world.client("ann")
+    for _ in range(5):
+        world.engine.ready = False
+        await world.pass_time(2)
+        world.engine.ready = True
+        await world.pass_time(2)
+    assert ann.transport.closed is None
+
+
+# Documents
+
+
+async def test_27_documents_end_on_both_wires(documents: DocumentWorld) -> None:
+    token = documents.token("ann")
+    ann = await documents.y_websocket(token=token).open()
+    tab = await documents.hocuspocus().open(token)
+    bob = await documents.hocuspocus().open(documents.token("bob"))
+    await revoke(documents, "user", "ann")
+    assert ann.closed == (4403, "access was revoked")
+    assert tab.was_ever_said(d.PermissionDenied("access was revoked"))
+    tab.type("x")
+    await documents.settle()
+    assert "x" not in bob.text
+    assert bob.closed is None
+
+    again = documents.y_websocket(token=token)
+    await documents.settle()
+    assert again.closed == (4401, "invalid token")
+    tab = documents.hocuspocus()
+    tab.send(d.Authenticate(token, "4.8.0"))
+    await documents.settle()
+    assert tab.was_ever_said(d.PermissionDenied("invalid token"))
+
+
+async def test_27_one_document(make_documents: MakeDocumentWorld) -> None:
+    documents = await make_documents(access="user")
+    token = documents.token("ann")
+    notes, wiki = await documents.y_websocket("notes", token).open(), await documents.y_websocket("wiki", token).open()
+    await revoke(documents, "document", "notes")
+    assert notes.closed == (4403, "access was revoked")
+    assert wiki.closed is None
+    again = documents.y_websocket("notes", token)
+    await documents.settle()
+    assert again.closed == (4403, "access was revoked")
+
+    @documents.on(DocumentOpenEvent)
+    async def open_(event: DocumentOpenEvent) -> DocumentOpenReply:
+        return DocumentOpenReply(rights=Rights.READ)
+
+    await documents.pass_time(1)
+    assert (await documents.y_websocket("notes", token).open()).closed is None
