@@ -75,10 +75,13 @@ class Connection:
         self._ids += 1
         reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._replies[self._ids] = reply, on_reply
-        message = encode({"id": self._ids, **command}).decode()
-        task = asyncio.ensure_future(self._socket.send(message))
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._write(encode({"id": self._ids, **command}).decode())
         return reply
+
+    def _write(self, message: str) -> None:
+        """Soon; nothing happens when the connection has ended."""
+        self._writing = asyncio.ensure_future(self._socket.send(message))
+        self._writing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def read(self) -> None:
         """Until it ends."""
@@ -95,7 +98,7 @@ class Connection:
 
     def _take(self, reply: dict[str, Any]) -> None:
         if not reply:
-            self.pong = asyncio.ensure_future(self._socket.send("{}"))
+            self._write("{}")
         elif "push" in reply:
             self._on_push(reply["push"])
         else:
@@ -106,11 +109,15 @@ class Connection:
 
 
 class Client:
-    """Stays connected to one of several nodes until the test ends."""
+    """Stays connected to one of several nodes until the test ends.
+
+    hello: its connect command. failed: how often it was refused, or lost, in a row."""
 
     def __init__(self, urls: Sequence[str]) -> None:
-        self.urls = list(urls)
+        self.urls = urls
         self.connections = 0
+        self.hello: dict[str, Any] = {}
+        self.failed = 0
 
     async def run(self) -> None:
         while True:
@@ -121,13 +128,19 @@ class Client:
                     connection = Connection(socket, self.on_push)
                     reading = asyncio.ensure_future(connection.read())
                     try:
-                        await answered(connection.send(connect={}))
+                        await answered(connection.send(connect=self.hello))
+                        self.failed = 0
                         await self.connected(connection)
                         await reading
                     finally:
                         reading.cancel()
             self.lost()
-            await asyncio.sleep(AGAIN_S * (0.5 + random.random()))
+            self.failed += 1
+            await asyncio.sleep(self.pause())
+
+    def pause(self) -> float:
+        """Seconds before it comes back."""
+        return AGAIN_S * (0.5 + random.random())
 
     def on_push(self, push: dict[str, Any]) -> None: ...
 
