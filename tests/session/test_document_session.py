@@ -8,7 +8,7 @@ from roomful.model import document as d
 from roomful.model.event import DocumentOpenEvent, DocumentOpenReply
 from roomful.model.order import DisconnectOrder, DocumentRightsOrder
 from tests.session.conftest import MakeDocumentWorld
-from tests.session.document_world import DocumentWorld, Peer
+from tests.session.document_world import DocumentWorld, Peer, malformed_update
 
 QUIET = d.AwarenessUpdate(())
 
@@ -126,6 +126,32 @@ async def test_text_and_rubbish_end_a_connection(documents: DocumentWorld) -> No
     assert text.closed == (1003, "only binary messages are understood")
     assert rubbish.closed == (4400, "malformed")
     assert single.closed == (4400, "malformed")
+
+
+async def test_who_keeps_sending_nonsense_is_closed_later_each_time(documents: DocumentWorld) -> None:
+    """A provider offers what was refused again as soon as it is back: users-want 24, Yjs protocols 14.2."""
+    ann = await documents.hocuspocus().open()
+    for seconds in (0, 1, 2, 4, 8, 16, 30, 30):
+        eve = await documents.hocuspocus().open(documents.token("eve"))
+        eve.heard()
+        eve.send(d.SyncUpdate(malformed_update()))
+        await documents.settle()
+        eve.expects(d.SyncStatus(False))
+        eve.send(d.SyncUpdate(b"\x00\x00"))  # nobody listens any more
+        eve.expects()
+        if seconds:
+            await documents.pass_time(seconds - 1)
+            assert eve.closed is None
+            await documents.pass_time(2)  # the wheel turns once a second
+        await documents.settle()
+        assert eve.closed == (4205, "Reset Connection")
+    ann.heard()
+    ann.type("still here")
+    await documents.settle()
+    ann.expects(d.SyncStatus(True))
+    bob = await documents.hocuspocus().open(documents.token("bob"))
+    bob.send(d.SyncUpdate(malformed_update()))
+    assert bob.closed is not None, "each user counts alone"
 
 
 async def test_a_client_that_reads_too_slowly_is_closed_and_misses_nothing_by_it(

@@ -51,7 +51,7 @@ async def comes_back(world: DocumentWorld, alone: Doc[str]) -> Peer:
 
 async def attack(mutants: int, seed: int) -> tuple[str, str, int]:
     """The honest text, what the document holds without the attacker, and how many edits of the attacker were taken."""
-    world = DocumentWorld(access="user", document_max_bytes=1 << 40, clients_max=1 << 40)
+    world = DocumentWorld(access="user", document_max_bytes=1 << 40, clients_max=1 << 40, refusal_max_s=0)
     await world.start()
     chance = random.Random(seed)
     try:

@@ -39,6 +39,8 @@ class DocumentOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     rescues_max, rescues_max_bytes: what is kept for one document of clients with another history. Beyond, such a client
     is refused, and told that nothing was kept.
     waiting_max_bytes: updates that wait in a document for others that they lean on. Beyond, the sender is refused.
+    refusal_max_s: a user's first malformed update closes the connection at once, each further one after twice as long,
+    up to this.
     deleted_s: a deleted document can't be made anew for so long.
     """
 
@@ -76,4 +78,5 @@ class DocumentOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     rescues_max: int = 100
     rescues_max_bytes: int = 67_108_864
     waiting_max_bytes: int = 1_048_576
+    refusal_max_s: float = 30.0
     deleted_s: float = 86_400.0

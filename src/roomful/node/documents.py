@@ -28,6 +28,7 @@ from roomful.node.live_document import Edit, LiveDocument
 from roomful.node.wheel import Wheel
 from roomful.rooms.awareness import Awareness, AwarenessLimits
 from roomful.rooms.document import Broken, Document, Encoded, lineage_mark
+from roomful.rooms.refusals import Refusals
 from roomful.rooms.update_walker import Malformed, state_vector, walk
 from roomful.seams.store import DocumentStore, Entry, RawWindow, Snapshot, Stored
 
@@ -82,6 +83,7 @@ class Documents:
         self.wall_clock = wall_clock
         self.bus = bus
         self.node = bus.node
+        self.refusals = Refusals(options.refusal_max_s)
         self.saves = Histogram()
         """How long edits take until they are durable."""
         self._checking: asyncio.Task[None] | None = None

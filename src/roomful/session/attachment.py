@@ -41,9 +41,6 @@ log = logging.getLogger("roomful.documents")
 WARN_AT = 0.8
 """A document that has grown to this part of its limit is warned of, once."""
 
-RESET = (4205, "Reset Connection")
-MALFORMED = (4400, "malformed")
-
 
 class State(Enum):
     WAITING = auto()
@@ -94,6 +91,10 @@ class Socket(Protocol):
 
     def refuse(self, attachment: Attachment, error: RoomfulError) -> None:
         """It may not be opened, or not any longer: says so in the way of this wire."""
+        ...
+
+    def reject(self, user: str) -> None:
+        """What the user sent can't be taken: the connection ends, the later the more often that happens."""
         ...
 
     def end(self, code: int, reason: str) -> None: ...
@@ -366,7 +367,7 @@ class Attachment:
             self.socket.drop(self)
             self.say(d.Close("Reset Connection"))  # older providers don't survive this message
         else:
-            self.socket.end(*(RESET if self.dialect.acknowledges else MALFORMED))
+            self.socket.reject(self.user)
 
     def _sync(self, vector: bytes) -> None:
         live = self._live
@@ -424,12 +425,12 @@ class Attachment:
                 "a bad update for document %r: %s; it begins with %s", self.name, error, update[:32].hex()
             )
             self._acknowledge(False)
-            self.socket.end(*(RESET if self.dialect.acknowledges else MALFORMED))
+            self.socket.reject(self.user)
         except Broken as error:
             about(log, self.socket).error("an update broke document %r, it is loaded anew: %s", self.name, error)
             self.documents.reload(live)
             self._acknowledge(False)
-            self.socket.end(*(RESET if self.dialect.acknowledges else MALFORMED))
+            self.socket.reject(self.user)
 
     def _acknowledge(self, stored: bool) -> None:
         if self.dialect.acknowledges and self.state is State.OPEN:

@@ -55,6 +55,9 @@ RATED = {
 }
 """Whose rate a message counts for."""
 
+RESET = (4205, "Reset Connection")
+MALFORMED = (4400, "malformed")
+
 SESSION_MARK = "\0"
 """Parts a document's name from a session id in a Hocuspocus routing key."""
 
@@ -83,6 +86,7 @@ class DocumentSession:
         "_attachments",
         "_auth_due",
         "_closed",
+        "_end_due",
         "_expiry_due",
         "_heard",
         "_keepalive_due",
@@ -135,7 +139,7 @@ class DocumentSession:
         self._auth_due = now + options.auth_s
         self._keepalive_due = now + options.keepalive_s
         self._ping_due = now + options.ping_s
-        self._expiry_due = NEVER
+        self._expiry_due = self._end_due = NEVER
         node.stats.connections += 1
         node.connections.add(self)
         node.admission.arrived(request.address)
@@ -146,7 +150,7 @@ class DocumentSession:
     # What the transport calls
 
     def on_message(self, data: bytes, binary: bool) -> None:
-        if self._closed:
+        if self._closed or self._end_due < NEVER:
             return
         stats = self.context.node.stats
         stats.messages_in += 1
@@ -159,7 +163,7 @@ class DocumentSession:
             messages = self.dialect.decode(data)
         except WireError as error:
             about(log, self).info("no message of documents was sent: %s", error)
-            self.end(4400, "malformed")
+            self.end(*MALFORMED)
             return
         size = len(data)
         for key, message in messages:
@@ -235,7 +239,7 @@ class DocumentSession:
         self._waiting += 1
         self._waiting_bytes += size
         if self._waiting > options.queue_max or self._waiting_bytes > options.queue_max_bytes:
-            self.end(4205, "Reset Connection")
+            self.end(*RESET)
         return not self._closed
 
     def regain(self, size: int) -> None:
@@ -292,6 +296,21 @@ class DocumentSession:
             self._auth_due = self.context.node.wheel.now() + self.context.documents.options.auth_s
             self.context.node.wheel.schedule(self, self._auth_due)
 
+    def reject(self, user: str) -> None:
+        wheel, documents = self.context.node.wheel, self.context.documents
+        if not self.dialect.acknowledges:
+            self.end(*MALFORMED)  # keeps such a client away
+            return
+        delay = documents.refusals.delay(user or self.request.address, wheel.now())
+        if not delay:
+            self.end(*RESET)
+            return
+        for attachment in tuple(self._attachments.values()):
+            attachment.leave()
+        self._attachments.clear()
+        self._end_due = wheel.now() + delay
+        wheel.schedule(self, self._end_due)
+
     # What the node calls (node.directory.Member, node.wheel.Timed)
 
     def watch_in(self, channel: str) -> int:
@@ -327,6 +346,9 @@ class DocumentSession:
         if self._closed:
             return None
         options = self.context.documents.options
+        if now >= self._end_due:
+            self.end(*RESET)
+            return None
         if now >= self._auth_due:
             self.end(4408, "Connection Timeout")
             return None
@@ -346,12 +368,12 @@ class DocumentSession:
     # Inside
 
     def _next_due(self) -> float:
-        return min(self._auth_due, self._keepalive_due, self._ping_due, self._expiry_due)
+        return min(self._auth_due, self._keepalive_due, self._ping_due, self._expiry_due, self._end_due)
 
     def _route(self, key: str, message: d.FromClient, size: int) -> None:
         attachment = self._attachments.get(key)
         if attachment is None:
-            if isinstance(message, d.Close) or self._closed:
+            if isinstance(message, d.Close) or self._closed or self._end_due < NEVER:
                 return
             attachment = self._new(key, key.partition(SESSION_MARK)[0])
             if attachment is None:
@@ -369,13 +391,13 @@ class DocumentSession:
     def _come_back(self, error: TooManyRequests) -> None:
         """These wires have no error for one message. Nothing is lost: the client brings all that it holds again."""
         about(log, self).info("a connection to documents is sent away: %s", error)
-        self.end(*((4205, "Reset Connection") if self.dialect.acknowledges else (1013, error.message)))
+        self.end(*(RESET if self.dialect.acknowledges else (1013, error.message)))
 
     def _new(self, key: str, name: str) -> Attachment | None:
         options = self.context.documents.options
         pending = sum(attachment.state is not State.OPEN for attachment in self._attachments.values())
         if len(self._attachments) >= options.documents_max or pending >= options.pending_max:
-            self.end(4205, "Reset Connection")
+            self.end(*RESET)
             return None
         return self._attach(key, name)
 
@@ -407,7 +429,7 @@ class DocumentSession:
             if attachment.expires_at is None or attachment.expires_at > wall:
                 continue
             if not self.dialect.acknowledges or wall >= attachment.expires_at + grace:
-                self.end(*((4205, "Reset Connection") if self.dialect.acknowledges else (4501, "token expired")))
+                self.end(*(RESET if self.dialect.acknowledges else (4501, "token expired")))
                 return
             if not attachment.asked:
                 attachment.ask_for_token()

@@ -24,7 +24,10 @@ UNDER_WAY = 20
 
 
 class Writer:
-    """doc: its replica. stored: words that the server said are stored, in order. refused: that it said are not."""
+    """doc: its replica. stored: words that the server said are stored, in order. refused: that it said are not.
+
+    ended: the connection has.
+    """
 
     def __init__(self, socket: ClientConnection, name: str, doc: Doc[Any]) -> None:
         self._socket = socket
@@ -34,7 +37,7 @@ class Writer:
         self.refused: list[str] = []
         self.synced = asyncio.Event()
         self.changed = asyncio.Event()
-        self._ended = False
+        self.ended = asyncio.Event()
         self._under_way: deque[str] = deque()
 
     async def begin(self, token: str = "") -> None:
@@ -66,7 +69,7 @@ class Writer:
                     assert isinstance(data, bytes)
                     await self._hear(data)
         finally:
-            self._ended = True
+            self.ended.set()
             self._under_way.clear()  # nobody will answer
             self.changed.set()
             self.synced.set()
@@ -75,7 +78,7 @@ class Writer:
         """Waits until it is synced. Raises ConnectionError when the connection ends before."""
         async with asyncio.timeout(PATIENCE_S):
             await self.synced.wait()
-        if self._ended:
+        if self.ended.is_set():
             raise ConnectionError("the server closed the connection")
 
     @property
