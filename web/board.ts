@@ -46,14 +46,15 @@ export class Board {
   private objects = new Objects();
   private open: Edit[] = [];
   private connected = false;
-  private life = 0; // counts the times that the facet was lost
+  private losses = 0; // of the facet
+  private life: number | undefined; // which of the room's states this is; another one: everything was deleted
   private sending = false;
 
   constructor(
     private readonly subscription: Subscription,
     private readonly listener: BoardListener,
   ) {
-    subscription.on("subscribed", ({ data }) => this.begin(data.objects));
+    subscription.on("subscribed", ({ data }) => this.begin(data));
     subscription.on("publication", ({ data }) => {
       this.objects.merge(data.object, data.delta);
       this.show();
@@ -103,12 +104,13 @@ export class Board {
   }
 
   private edit(change: object, here: Edit["here"], task = ""): void {
-    this.open.push({ change: { ...change, idempotency_key: randomId() }, here, task });
+    this.open.push({ change: { ...change, life: this.life, idempotency_key: randomId() }, here, task });
     this.show();
     void this.send();
   }
 
-  private begin(objects: [name: string, state: unknown][]): void {
+  private begin({ life, objects }: { life: number; objects: [name: string, state: unknown][] }): void {
+    this.life = life;
     this.objects = new Objects();
     for (const [name, state] of objects) this.objects.merge(name, state);
     this.connected = true;
@@ -119,7 +121,7 @@ export class Board {
 
   private lose(): void {
     this.connected = false;
-    this.life += 1;
+    this.losses += 1;
   }
 
   // One after the other: a task is made before it is ticked, whatever is lost on the way.
@@ -131,11 +133,11 @@ export class Board {
   }
 
   private async sendFirst(change: object): Promise<void> {
-    const life = this.life;
+    const losses = this.losses;
     try {
       await this.subscription.publish(change);
     } catch (error) {
-      if (life !== this.life) return; // it goes out again in the next life
+      if (losses !== this.losses) return; // it goes out again when the facet is back
       const { code, message, temporary } = error as { code: number; message: string; temporary?: boolean };
       if (code < FIRST_SERVER_CODE || temporary) {
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import httpx
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
@@ -317,6 +318,26 @@ async def test_the_plug_can_be_pulled_in_the_page(opened: Open, port: int) -> No
     for person in (ann, bob):
         await person.sees_board(2, {}, {})
         await person.board_is("Saved")
+
+
+async def test_a_board_that_was_deleted_takes_no_edits_from_before(opened: Open, port: int) -> None:
+    ann, bob = await opened("Ann", port), await opened("Bob", port)
+    await ann.enter()
+    await bob.enter()
+    await bob.add_task("old")
+    await ann.sees_board(0, {"old": False}, {})
+    await bob.page.get_by_role("button", name="Go offline").click()
+    await bob.task("old").check()
+    async with httpx.AsyncClient() as http:
+        url = f"http://127.0.0.1:{port}/api/state_delete"
+        assert (await http.post(url, json={"channel": "chat:lobby"})).json() == {"result": {"deleted": True}}
+    await ann.sees_board(0, {}, {})
+    await ann.add_task("new")
+    await bob.page.get_by_role("button", name="Go online").click()
+    await bob.board_is("A change was refused: what the room shared was deleted meanwhile")
+    await bob.like()
+    for person in (ann, bob):
+        await person.sees_board(1, {"new": False}, {})
 
 
 @pytest.mark.parametrize("lost", ["question", "answer"])

@@ -12,11 +12,12 @@ import pytest
 from roomful.crdt import HLC, GCounter, LWWRegister, ORSet, Replicated, from_plain, to_plain
 from roomful.model.client import ClientInfo
 from roomful.model.errors import BadRequest, Forbidden, InternalError, LimitExceeded, NotAvailable, RoomfulError
-from roomful.model.publication import Draft, Publication, Published, Retention
+from roomful.model.publication import Draft, Position, Publication, Published, Retention
 from roomful.node.hub import Hub
 from roomful.node.state_options import StateOptions
 from roomful.node.state_rooms import LOOK_S, STORE_PREFIX, StateRooms
 from roomful.node.wheel import Wheel
+from roomful.rooms.recovery import Gap
 from roomful.seams.store import Entry
 from roomful.stores.memory import MemoryStore
 from roomful.testing.clock import VirtualClock
@@ -37,10 +38,15 @@ class Viewer:
     def __init__(self) -> None:
         self.objects: dict[str, Replicated] = {}
         self.told: list[Publication] = []
+        self.ended = 0
 
     def take(self, name: str, plain: Any) -> None:
         delta = from_plain(plain, Replicated)
         self.objects.setdefault(name, type(delta)()).merge(delta)
+
+    def miss(self, head: Position | None, gap: Gap) -> None:
+        assert (head, gap) == (None, Gap.EPOCH)
+        self.ended += 1
 
     def deliver(self, publication: Publication, epoch: str, frame: bytes) -> None:
         news = msgspec.json.decode(publication.data)
@@ -90,6 +96,7 @@ class Side:
 
     async def subscribe(self) -> Viewer:
         self.hub.add(CHANNEL, JSON_BARE, self.viewer)
+        self.viewer.objects.clear()
         for name, plain in msgspec.json.decode(await self.rooms.snapshot(ROOM))["objects"]:
             self.viewer.take(name, plain)
         return self.viewer
@@ -382,3 +389,75 @@ async def test_nodes_with_different_stores_serve_no_state(world: World) -> None:
     await other.publish(ANN, object="likes", type="gcounter", op="increment")
     with pytest.raises(NotAvailable):
         await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+
+
+async def test_a_deleted_state_is_gone_for_everybody_and_in_the_store(world: World) -> None:
+    here, there = await world.here.subscribe(), await world.there.subscribe()
+    await world.here.publish(ANN, object="secret", type="lww", op="set", value="the password")
+    await world.there.publish(BOB, **LIKE)
+    assert await world.here.rooms.delete(ROOM)
+    assert (here.ended, there.ended) == (1, 0)
+    await world.look()
+    assert (here.ended, there.ended) == (1, 1)
+    for side in (world.here, world.there, Side(world.lane, world.store, world.clock, StateOptions())):
+        assert (await side.subscribe()).values == {}
+        assert msgspec.json.decode(await side.rooms.snapshot(ROOM))["life"] == 1
+    assert (here.ended, there.ended) == (1, 1)
+    base, tail = await world.store.raw(STORE_PREFIX + ROOM)
+    assert (base.update if base else None, tail) == (msgspec.msgpack.encode([]), [])
+    assert not await world.there.rooms.delete(ROOM)
+    assert not await world.here.rooms.delete("chat:never")
+
+
+async def test_a_room_begins_anew_after_its_state_was_deleted(world: World) -> None:
+    here, there = await world.here.subscribe(), await world.there.subscribe()
+    for side in (world.here, world.there):
+        await side.publish(ANN, object="likes", type="gcounter", op="increment", by=10)
+    await world.here.rooms.delete(ROOM)
+    await world.here.subscribe()
+    await world.there.publish(BOB, object="likes", type="gcounter", op="increment")  # that hasn't looked yet
+    assert there.ended == 1
+    await world.there.subscribe()
+    await world.here.publish(ANN, object="likes", op="increment")
+    assert here.values == there.values == {"likes": 2}
+    assert there.ended == 1
+
+
+async def test_what_was_done_in_a_former_life_is_refused_if_it_says_so(world: World) -> None:
+    await world.here.publish(ANN, **LIKE, life=0)
+    await world.here.rooms.delete(ROOM)
+    mine = GCounter("ann/tab1").increment(7)
+    for change in ({**LIKE, "life": 0}, {"object": "likes", "life": 0, "delta": to_plain(mine)}, {**LIKE, "life": "x"}):
+        with pytest.raises(BadRequest):
+            await world.there.publish(ANN, **change)
+    await world.there.publish(ANN, **LIKE, life=1)  # its key was deleted too
+    assert (await world.here.subscribe()).values == {"likes": 1}
+
+
+async def test_a_state_that_others_change_and_compact_can_be_deleted() -> None:
+    world = World(StateOptions(compact_entries=1))
+    for _ in range(5):
+        await world.there.publish(ANN, object="likes", type="gcounter", op="increment")
+    assert await world.here.rooms.delete(ROOM), "the lease isn't kept longer than it is needed"
+    assert await world.store.lease(STORE_PREFIX + ROOM, "a node that died", 60.0) is not None
+    await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+    with pytest.raises(InternalError):
+        await world.here.rooms.delete(ROOM)
+    assert (await world.there.subscribe()).values == {"likes": 1}
+
+
+async def test_a_deletion_whose_fate_is_unknown_is_found_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer = await world.here.subscribe()
+    await world.here.publish(ANN, **LIKE)
+    replace = world.store.replace
+
+    async def lost_answer(*given: Any) -> bool:
+        await replace(*given)
+        raise InternalError
+
+    monkeypatch.setattr(world.store, "replace", lost_answer)
+    with pytest.raises(InternalError):
+        await world.here.rooms.delete(ROOM)
+    await world.look()
+    assert viewer.ended == 1
+    assert (await world.here.subscribe()).values == {}

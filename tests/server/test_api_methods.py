@@ -298,7 +298,8 @@ def test_a_body_is_a_request_or_no_request_and_nothing_else(method: Method, body
 def test_the_table_has_what_the_reference_has() -> None:
     reference = """publish broadcast subscribe unsubscribe disconnect refresh presence presence_stats history
         history_remove channels info rpc"""
-    ours = "revoke document_get document_update document_delete documents document_rescues state_get state_update"
+    ours = """revoke document_get document_update document_delete documents document_rescues state_get state_update
+        state_delete"""
     assert set(SINGLE) == {*reference.split(), *ours.split()}
     assert METHODS.keys() - SINGLE.keys() == {"batch"}
 
@@ -308,7 +309,11 @@ async def test_the_state_of_a_room_is_changed_and_read(app: Roomful) -> None:
     assert await call(app, "state_update", channel="room:1", changes=[likes, likes]) == {"changed": [True, True]}
     assert await call(app, "state_get", channel="room:1") == {"objects": {"likes": {"type": "gcounter", "value": 4}}}
     assert await call(app, "state_update", channel="room:1", changes=[{"object": "likes", "op": "no"}]) == 107
-    assert await call(app, "state_get", channel="unknown:1") == 102
+    for deleted in (True, False):
+        assert await call(app, "state_delete", channel="room:1") == {"deleted": deleted}
+        assert await call(app, "state_get", channel="room:1") == {"objects": {}}
+    for method in ("state_get", "state_delete"):
+        assert await call(app, method, channel="unknown:1") == 102
 
 
 async def test_a_document_is_edited_and_read(app: Roomful) -> None:

@@ -86,6 +86,26 @@ async def test_clients_see_it_and_it_outlives_the_process(app: Roomful) -> None:
     assert await app.state("room:1").value("likes") == 3
 
 
+async def test_who_was_told_what_is_deleted_comes_back_to_an_empty_room(app: Roomful) -> None:
+    state = app.state("room:1")
+    assert not await state.delete()
+    await state.counter("likes").increment(3)
+    async with connect(app) as ann:
+        before: Any = await ann.subscribe("state:room:1")
+        assert (before["data"]["life"], len(before["data"]["objects"])) == (0, 1)
+        assert await state.delete()
+        assert await state.objects() == {}
+        assert await ann.settle() == [
+            {"channel": "state:room:1", "unsubscribe": {"code": 2500, "reason": "insufficient state"}}
+        ]
+        after: Any = await ann.subscribe("state:room:1")
+        assert (after["data"]["life"], after["data"]["objects"]) == (1, [])
+        await state.counter("likes").increment()
+        assert len(await ann.settle()) == 1
+    await app.stop()
+    assert await app.state("room:1").value("likes") == 1
+
+
 async def test_it_is_no_document(app: Roomful) -> None:
     await app.state("room:1").counter("likes").increment()
     assert await app.documents() == []

@@ -396,7 +396,7 @@ def test_once_in_order_or_told(steps: list[str], start: int, max_bytes: int, com
         (6, Position(EPOCH, 5), []),
         (4, Position(EPOCH, 5), [Gap.TRIMMED]),
         (5, Position("another", 5), [Gap.TRIMMED]),
-        (0, None, []),
+        (5, None, [Gap.TRIMMED]),
     ],
 )
 def test_1_what_its_node_has_missed_is_told_to_who_needs_it(
@@ -407,7 +407,7 @@ def test_1_what_its_node_has_missed_is_told_to_who_needs_it(
     assert room.holder.lost == lost
 
 
-@pytest.mark.parametrize("traits", [UNTRACKED, LATEST])
+@pytest.mark.parametrize("traits", [TRACKED, UNTRACKED, LATEST])
 def test_1_without_a_log_whoever_listens_may_have_missed_something(traits: Traits) -> None:
     room = Room(traits).begin()
     room.subscription.miss(None, Gap.DEAF)
@@ -415,8 +415,9 @@ def test_1_without_a_log_whoever_listens_may_have_missed_something(traits: Trait
     assert room.holder.lost == [Gap.DEAF]
 
 
-def test_1_who_is_just_subscribing_without_a_log_is_told_afterwards() -> None:
-    room = Room(UNTRACKED)
+@pytest.mark.parametrize("traits", [TRACKED, UNTRACKED])
+def test_1_who_is_just_subscribing_and_is_helped_by_no_log_is_told_afterwards(traits: Traits) -> None:
+    room = Room(traits)
     room.subscription.miss(None, Gap.DEAF)
     assert (room.holder.lost, room.subscription.ending) == ([], (2500, "insufficient state"))
 

@@ -43,7 +43,7 @@ class Subscriber(Protocol):
         ...
 
     def miss(self, head: Position | None, gap: Gap) -> None:
-        """What was published up to the log's head may never come live; None: there is no log that could tell."""
+        """What was published up to the log's head may never come live; None: and no log could give it back."""
         ...
 
     def watch(self) -> None:
@@ -194,8 +194,8 @@ class Hub:
                 for subscriber in tuple(subscribers):
                     subscriber.notice(frame, push.info.client)
 
-    def miss(self, channel: str, head: Position, gap: Gap) -> None:
-        """The node itself can't give back what lies before `head`: each subscriber who needs it is told."""
+    def miss(self, channel: str, head: Position | None, gap: Gap) -> None:
+        """The node itself can't give back what lies before `head`: each subscriber who needs it is told. None: all."""
         for subscriber in self.listening(channel):
             subscriber.miss(head, gap)
 

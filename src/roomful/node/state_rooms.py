@@ -23,6 +23,7 @@ from roomful.node import eager
 from roomful.node.hub import Hub
 from roomful.node.state_options import StateOptions
 from roomful.node.wheel import Wheel
+from roomful.rooms.recovery import Gap
 from roomful.rooms.shared_state import SharedState, Unreadable, told
 from roomful.seams.engine import Broker
 from roomful.seams.store import DocumentStore, Entry, RawWindow, Snapshot, Stored
@@ -42,7 +43,10 @@ TRIES = 16
 """How often changes that must be the next in the log are made anew because another node was faster."""
 
 LEASE_S = 60.0
-"""How long compacting one room may take before another node may begin."""
+"""How long compacting or deleting one room may take before another node may begin."""
+
+LEASE_WAIT_S = 0.05
+"""Until the lease is asked for again, `TRIES` times."""
 
 News: TypeAlias = dict[str, Any]
 """What is kept of a change; `told` is what all are told."""
@@ -135,6 +139,21 @@ class StateRooms:
             raise outcome
         return outcome
 
+    async def delete(self, base: str) -> bool:
+        """Deletes all that a room shares, in the store too; whether there was anything.
+
+        Subscribers are sent away (2500), and come back to an empty room: those of this node at once, those of others
+        when their node looks into the log. What others change at the same moment may outlive it.
+        """
+        self._check_store()
+        room = self._room(base)
+        room.users += 1
+        try:
+            async with room.lock:
+                return await self._delete(room)
+        finally:
+            room.users -= 1
+
     def hear(self, base: str, publication: Publication) -> bool:
         store = (publication.tags or {}).get(STORE_TAG)
         if store != self._store.id and not self._other_store:
@@ -202,8 +221,8 @@ class StateRooms:
         if self._other_store:
             raise NotAvailable("this node has another store than the others")
 
-    def _empty(self) -> SharedState:
-        return SharedState(self._replica, lambda: round(self._wall_clock() * 1000), self._options.shared)
+    def _empty(self, life: int = 0) -> SharedState:
+        return SharedState(self._replica, lambda: round(self._wall_clock() * 1000), self._options.shared, life)
 
     async def _refresh(self, room: _Room) -> None:
         """Reads what is new in the log; what nobody here was told is told now. Needs the lock."""
@@ -211,9 +230,9 @@ class StateRooms:
         news = await self._store.since(room.name, room.seq) if room.loaded else None
         if news is None:
             known, room.known = room.known, True
-            await self._load(room)
-            if known:  # subscribers that had another state are told all of it, for nobody knows what they lack
-                self._show_all(room)
+            same_life = await self._load(room)
+            if known:
+                self._show_all(room, same_life)  # nobody knows what subscribers that had another state lack
             return
         for logged in news:
             change = _decoded(room, logged.entry.update)
@@ -221,28 +240,34 @@ class StateRooms:
                 self._show(room.base, change)
             room.seq = logged.seq
 
-    async def _load(self, room: _Room) -> None:
-        """Everything anew, as the store has it."""
+    async def _load(self, room: _Room) -> bool:
+        """Everything anew, as the store has it. False: since the last time everything was deleted."""
         stored = await self._store.load(room.name) or Stored(0, None, [])
-        state = self._empty()
+        state = self._empty(stored.lineage)
         if stored.snapshot is not None:
             for change in _decoded(room, stored.snapshot.update):
                 _merged(room, state, change)
         for logged in stored.tail:
             _merged(room, state, _decoded(room, logged.entry.update))
+        same_life = room.state.life == state.life
         room.state, room.seq, room.tail, room.loaded = state, stored.head, len(stored.tail), True
+        return same_life
 
     async def _start_over(self, room: _Room) -> None:
         """Takes back what was made and isn't kept. What others have kept meanwhile is told."""
         before = room.seq
-        await self._load(room)
+        same_life = await self._load(room)
         news = await self._store.since(room.name, before)
         if news is None:
-            self._show_all(room)
+            self._show_all(room, same_life)
         for logged in news or ():
             self._show(room.base, _decoded(room, logged.entry.update))
 
-    def _show_all(self, room: _Room) -> None:
+    def _show_all(self, room: _Room, same_life: bool) -> None:
+        """What was deleted can't be told as a change: who has a former life comes back to a new snapshot."""
+        if not same_life:
+            self._hub.miss(_channel(room.base), None, Gap.EPOCH)
+            return
         for name, plain in room.state.snapshot()["objects"]:
             self._show(room.base, {"object": name, "delta": plain})
 
@@ -316,6 +341,24 @@ class StateRooms:
             log.warning("a change of the state of %r is stored, but was told only here: %s", base, error)
             self._show(base, news)
 
+    async def _delete(self, room: _Room) -> bool:
+        """Needs the lock."""
+        await self._refresh(room)
+        if not room.seq or not room.state.kept():
+            return False
+        for _ in range(TRIES):
+            lease = await self._store.lease(room.name, self._owner, LEASE_S)
+            if lease is None:  # another node compacts it
+                await asyncio.sleep(LEASE_WAIT_S)
+                continue
+            nothing = Snapshot(room.seq + 1, msgspec.msgpack.encode([]), b"", b"")
+            if await self._store.replace(room.name, nothing, room.state.life + 1, lease.fence):
+                self._show_all(room, await self._load(room))
+                await self._give_back(room)
+                return True
+            await self._refresh(room)  # another node was faster
+        raise InternalError
+
     async def _compact(self, room: _Room) -> None:
         """The state in place of its log. What fails costs nothing but length."""
         try:
@@ -325,8 +368,13 @@ class StateRooms:
             snapshot = Snapshot(room.seq, msgspec.msgpack.encode(room.state.kept()), b"", b"")
             if await self._store.compact(room.name, snapshot, lease.fence, RawWindow(self._wall_clock(), 0)):
                 room.tail = 0
+            await self._give_back(room)
         except RoomfulError as error:
             log.warning("the log of the state of %r was not compacted: %s", room.base, error)
+
+    async def _give_back(self, room: _Room) -> None:
+        """The lease ends at once: another node may want it before its time is over."""
+        await self._store.lease(room.name, self._owner, 0.0)
 
 
 _Outcome: TypeAlias = News | RoomfulError | None

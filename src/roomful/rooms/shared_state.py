@@ -99,13 +99,15 @@ class SharedState:
     """All objects of one room on one node.
 
     replica: under which this node changes them, a new one for each life of a node: `/` and an id, which is no person's.
-    now: the wall clock, in milliseconds since 1970.
+    now: the wall clock, in milliseconds since 1970. life: how often everything was deleted before.
     """
 
-    __slots__ = ("_clock", "_done", "_exact", "_now", "_objects", "_options", "_replica", "_sizes")
+    __slots__ = ("_clock", "_done", "_exact", "_now", "_objects", "_options", "_replica", "_sizes", "life")
 
-    def __init__(self, replica: str, now: Callable[[], int], options: SharedStateOptions) -> None:
-        self._replica = replica
+    def __init__(self, replica: str, now: Callable[[], int], options: SharedStateOptions, life: int = 0) -> None:
+        self.life = life
+        # Another one in each life: else somebody who has heard of the former would take new changes for known ones.
+        self._replica = f"{replica}.{life}" if life else replica
         self._now = now
         # It believes every stamp: those of clients are judged when they come, and what one node has let in, all do.
         self._clock = HLC(now, max_ahead_ms=None)
@@ -119,7 +121,8 @@ class SharedState:
 
     def snapshot(self) -> dict[str, Any]:
         """All objects as `[name, state]`, for a newcomer, whom `now` tells how wrong its clock is. Costs its size."""
-        return {"now": self._now(), "objects": [[name, to_plain(state)] for (name, _), state in self._objects.items()]}
+        objects = [[name, to_plain(state)] for (name, _), state in self._objects.items()]
+        return {"now": self._now(), "life": self.life, "objects": objects}
 
     def kept(self) -> list[dict[str, Any]]:
         """All that has to be kept, to be merged into an empty state."""
@@ -146,6 +149,8 @@ class SharedState:
         if not isinstance(change, dict):
             raise BadRequest("a change is an object")
         name = _name(change.get("object"))
+        if change.get("life", self.life) != self.life:
+            raise BadRequest("what the room shared was deleted meanwhile")
         try:
             if "delta" in change:
                 return self._told(name, self._judged(name, change, person))
@@ -174,7 +179,7 @@ class SharedState:
 
     def _judged(self, name: str, change: dict[str, Any], person: str) -> Replicated:
         """A client's delta, if it may be merged."""
-        _only(change, "object", "delta")
+        _only(change, "object", "life", "delta")
         delta = from_plain(change["delta"], Replicated)
         known = self._known(name, delta.kind)
         check_authors(delta, known, lambda replica: _is_of(person, replica))
@@ -263,7 +268,7 @@ def _operation(kind: str, change: dict[str, Any]) -> tuple[str, list[Any]]:
     wanted = OPS[kind].get(op) if isinstance(op, str) else None
     if not isinstance(op, str) or wanted is None:
         raise BadRequest(f"{kind} has the operations {', '.join(OPS[kind])}")
-    _only(change, "object", "type", "path", "op", "idempotency_key", *wanted)
+    _only(change, "object", "life", "type", "path", "op", "idempotency_key", *wanted)
     for name in wanted:
         if name not in change and name not in DEFAULTS:
             raise BadRequest(f"{op} needs {name}")

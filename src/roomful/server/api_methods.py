@@ -222,6 +222,10 @@ async def _state_update(calls: Calls, request: w.StateUpdateRequest) -> w.StateU
     return w.StateUpdateResult([await state.perform(change) for change in request.changes])
 
 
+async def _state_delete(calls: Calls, request: w.StateDeleteRequest) -> w.StateDeleteResult:
+    return w.StateDeleteResult(await calls.state(request.channel).delete())
+
+
 SINGLE: dict[str, Method] = {
     "publish": Method(w.PublishRequest, w.PublishResult, _publish),
     "broadcast": Method(w.BroadcastRequest, w.BroadcastResult, _broadcast),
@@ -244,6 +248,7 @@ SINGLE: dict[str, Method] = {
     "document_rescues": Method(w.DocumentRescuesRequest, w.DocumentRescuesResult, _document_rescues),
     "state_get": Method(w.StateGetRequest, w.StateGetResult, _state_get),
     "state_update": Method(w.StateUpdateRequest, w.StateUpdateResult, _state_update),
+    "state_delete": Method(w.StateDeleteRequest, w.StateDeleteResult, _state_delete),
 }
 """What can be asked by itself, and in a batch."""
 

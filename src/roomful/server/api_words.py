@@ -543,3 +543,15 @@ class StateUpdateResult(Result, frozen=True, omit_defaults=False):
     """They are stored. changed: for each, whether it has changed anything."""
 
     changed: list[bool]
+
+
+class StateDeleteRequest(Request, frozen=True, kw_only=True):
+    """Deletes everything that a room shares. Its subscribers are sent away, and come back to an empty room."""
+
+    channel: Annotated[Channel, Meta(description="The room's own, not its facet.")]
+
+
+class StateDeleteResult(Result, frozen=True, omit_defaults=False):
+    """deleted: false if there was nothing."""
+
+    deleted: bool

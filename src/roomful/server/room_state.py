@@ -52,6 +52,11 @@ class RoomState:
         rooms = await self._open(self._channel)
         return await rooms.change(self._channel, lambda state: state.publish(change, ""))
 
+    async def delete(self) -> bool:
+        """Deletes everything that the room shares, for good; whether there was anything. Subscribers come back to an
+        empty room: those of this node at once, those of others within seconds."""
+        return await (await self._open(self._channel)).delete(self._channel)
+
     def counter(self, name: str) -> Counter:
         """A PNCounter, unless there is a GCounter of that name."""
         return Counter(self, name, "pncounter")

@@ -232,13 +232,13 @@ class Subscription:
             self.holder.end_inappropriate()
 
     def miss(self, head: Position | None, gap: Gap) -> None:
-        """The node has missed something before `head` of the log; None: in a channel that has no log."""
-        if not self.traits.tracked:
+        """The node has missed something before `head` of the log; None: what no log can give back."""
+        if head is None or not self.traits.tracked:
             if self.phase is PENDING:
                 self.ending = UNSUBSCRIBES["insufficient_state"]
             elif self.phase is not ENDED:
                 self.holder.lose(self, gap)
-        elif self.phase is LIVE and head is not None and (self.epoch != head.epoch or self.offset < head.offset):
+        elif self.phase is LIVE and (self.epoch != head.epoch or self.offset < head.offset):
             self.holder.lose(self, gap)  # who is behind, or begins, reads the log by itself
 
     def watch(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -20,9 +21,12 @@ from tests.served import Server, serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+KEY = "a key for the tests of what rooms share"
 CONFIG = f"""
 [tokens]
 hmac_secret = "{SECRET}"
+[api]
+keys = ["{KEY}"]
 [namespaces.room]
 subscribe = "user"
 publish = "user"
@@ -70,11 +74,18 @@ class Member:
     def copy(self) -> dict[str, Replicated]:
         """All that was told until now, merged."""
         objects: dict[str, Replicated] = {}
-        told = [pair for event in self._log.named("subscribed") for pair in (event.data or {})["objects"]]
-        told += [(event.data["object"], event.data["delta"]) for event in self._log.named("publication")]
-        for name, plain in told:
-            delta = from_plain(plain, Replicated)
-            objects.setdefault(name, type(delta)()).merge(delta)
+        life = None
+        for event in self._log.events:
+            told = []
+            if event.name == "subscribed":
+                if event.data["life"] != life:
+                    objects, life = {}, event.data["life"]
+                told = event.data["objects"]
+            elif event.name == "publication":
+                told = [(event.data["object"], event.data["delta"])]
+            for name, plain in told:
+                delta = from_plain(plain, Replicated)
+                objects.setdefault(name, type(delta)()).merge(delta)
         return objects
 
     def values(self) -> dict[str, Any]:
@@ -106,7 +117,8 @@ async def test_deltas_and_intents_of_two_nodes_are_one_state(sdk: Sdk, pair: Pai
     deltas = [mine.increment(by) for by in (1, 2, 3)]
     for delta in (deltas[2], deltas[0], deltas[2], deltas[1]):
         await ann.send("likes", delta)
-    await bob.ask("likes", op="increment", by=10)
+    for each in (bob, ann, bob):
+        await each.ask("likes", op="increment", by=10, idempotency_key=f"ten for {name}")
     await bob.ask("todo", type="ormap", path=[["1", "ormap"], ["title", "lww"]], op="set", value="Paint the dóor 🚪")
     shared = {"likes": 16, "todo": {"1": {"title": "Paint the dóor 🚪"}}}
     await asyncio.gather(ann.sees(**shared), bob.sees(**shared))
@@ -189,6 +201,22 @@ async def test_two_halves_of_a_cut_network_end_alike(sdk: Sdk, pair: Pair, name:
     await asyncio.gather(ann.sees(tags=both), bob.sees(tags=both))
     await bob.ask("tags", op="remove", element="before")
     await asyncio.gather(*(each.sees(tags=both - {"before"}) for each in (ann, bob)))
+
+
+async def test_a_deleted_state_is_gone_for_everybody(sdk: Sdk, pair: Pair, name: str) -> None:
+    ann, bob = await member(sdk, pair.here, "ann", name), await member(sdk, pair.there, "bob", name)
+    mine = GCounter("ann/k1")
+    await ann.send("likes", mine.increment(7))
+    await bob.sees(likes=7)
+    host = pair.here.split("/")[2]
+    async with httpx.AsyncClient(base_url=f"http://{host}/api", headers={"X-API-Key": KEY}) as api:
+        answer = await api.post("/state_delete", json={"channel": f"room:{name}"})
+    assert answer.json() == {"result": {"deleted": True}}
+    await asyncio.gather(ann.sees(), bob.sees())  # by themselves: both were sent away, and came back
+    with pytest.raises(SdkError, match="deleted meanwhile"):
+        await ann.ask("likes", life=0, delta=to_plain(mine.increment()))
+    await bob.ask("likes", type="gcounter", op="increment", life=1)
+    await asyncio.gather(ann.sees(likes=1), bob.sees(likes=1))
 
 
 @pytest.mark.parametrize("sdk", ["js-json"], indirect=True)
