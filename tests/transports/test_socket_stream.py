@@ -3,8 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
+from roomful.node.wheel import Wheel
 from roomful.testing.stream_contract import Client, StreamContract, StreamEndpoint, asked, whole
-from roomful.transports.stream import Streams
+from roomful.transports.stream import StreamRoute, Streams
 from tests.transports.hosts import entered
 
 
@@ -43,6 +46,16 @@ class TestOnASocketOfItsOwn(StreamContract):
             assert b"hello" in client.recv(65_536)
             probe.do(lambda transport: transport.close(3001, "shutdown"))
             assert probe.heard() == ("close", 3001, "shutdown")
+            probe.heard_no_more()
+
+    def test_14_who_takes_nothing_for_long_is_cut(self, endpoint: StreamEndpoint) -> None:
+        """Nothing on a stream answers our heartbeats, so the system watches what it can't deliver."""
+        options = msgspec.structs.replace(self.options, unread_timeout_s=0.3)
+        streams = Streams([StreamRoute("/probe", endpoint.open, "probe")], options, Wheel())
+        with entered(streams) as host, asked(host.address[1], b"GET /probe HTTP/1.1\r\nHost: x\r\n\r\n"):
+            probe = endpoint.opened()
+            probe.send(b"*" * 10_000_000)
+            assert probe.heard() == ("close", 1006, "")
             probe.heard_no_more()
 
     def test_behind_other_requests_of_the_connection(self, client: Client, endpoint: StreamEndpoint) -> None:

@@ -59,6 +59,8 @@ class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):
     head_timeout_s, body_timeout_s: how long an HTTP request may take to arrive. head_max_bytes: request line and
     headers together.
     heartbeat_s: how often a stream that has a heartbeat gets one; proxies cut what is silent for 30 to 60 s.
+    unread_timeout_s: how long what was written to a stream may stay unacknowledged, or unread behind full buffers,
+    before the system cuts it (TCP_USER_TIMEOUT, on Linux): nothing on a stream answers our heartbeats.
     Raises ConfigError for a trusted proxy that is neither an address nor a network.
     """
 
@@ -72,6 +74,7 @@ class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_s: float = 30.0
     head_max_bytes: int = 131_072
     heartbeat_s: float = 15.0
+    unread_timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
         _networks(self.trusted_proxies)

@@ -6,6 +6,8 @@ Like `websocket.py`: no task, no queue, no timer of its own while it is open.
 from __future__ import annotations
 
 import asyncio
+import socket
+from socket import SocketType
 
 from roomful.transports.stream import Opening, Stream, Streams
 from roomful.transports.uvicorn_bridge import response_head
@@ -39,6 +41,7 @@ class SocketStream(Stream, asyncio.Protocol):
         options = self._streams.options
         self._streams.connections.add(self)
         self._socket.set_write_buffer_limits(options.write_high_water_bytes, options.write_low_water_bytes)
+        _limit_silence(self._socket, options.unread_timeout_s)
         self._begin(opening)
 
     # What a session calls
@@ -90,3 +93,16 @@ class SocketStream(Stream, asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(self._streams.options.close_timeout_s, self._socket.abort)
         self._socket.close()
+
+
+def _limit_silence(transport: asyncio.Transport, seconds: float) -> None:
+    """A link that is open and dead, or a client that has stopped for good, is found by the system, which retransmits:
+    without a limit for a quarter of an hour."""
+    peer = transport.get_extra_info("socket")
+    if peer is None or peer.family not in (socket.AF_INET, socket.AF_INET6) or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return
+    borrowed = SocketType(fileno=peer.fileno())
+    try:
+        borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+    finally:
+        borrowed.detach()  # or it would close what isn't ours
