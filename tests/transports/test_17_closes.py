@@ -122,6 +122,12 @@ def ended_by_the_application(stage: Stage) -> Line:
     return line
 
 
+def revoked(stage: Stage) -> Line:
+    line = stage.member()
+    stage.run(stage.app.revoke(user=stage.user))
+    return line
+
+
 def told_to_come_again(stage: Stage) -> Line:
     line = stage.member()
     stage.run(stage.app.disconnect(stage.user, code=3011, reason="force reconnect"))
@@ -209,6 +215,7 @@ CAUSES = [
     Cause(too_many_connections, "connection_limit"),
     Cause(never_says_connect, "stale", FRAMED),
     Cause(ended_by_the_application, "force_disconnect"),
+    Cause(revoked, "revoked"),
     Cause(told_to_come_again, "force_reconnect"),
     Cause(expired, "expired"),
     Cause(subscription_expired, "subscription_expired"),
