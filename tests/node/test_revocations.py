@@ -152,7 +152,7 @@ async def test_27_a_deaf_node_sends_away_who_was_there_and_catches_up() -> None:
     cluster = Cluster()
     deaf, others = Deaf(cluster.engine), await cluster.node()
     members = [Member("1", START)]
-    node = await cluster.node(members, deaf)
+    node = await cluster.node(members, deaf, when_deaf="close")
     cluster.engine.nodes_.remove(node)
     cluster.pass_time(5)
     deaf.ready = False
@@ -171,10 +171,27 @@ async def test_27_a_deaf_node_sends_away_who_was_there_and_catches_up() -> None:
     assert late.ended == []
 
 
+async def test_27_a_deaf_node_keeps_its_clients_unless_told_otherwise_and_catches_up() -> None:
+    cluster = Cluster()
+    deaf, others = Deaf(cluster.engine), await cluster.node()
+    member = Member("1", START)
+    node = await cluster.node([member], deaf)
+    cluster.engine.nodes_.remove(node)
+    deaf.ready = False
+    await others.revoke("user", "ann")
+    cluster.pass_time(60)
+    assert not node.unsure
+    assert member.ended == []
+    deaf.ready = True
+    cluster.pass_time(1.5)
+    assert said(node) == {("user", "ann")}
+    assert len(member.reviews) == 1
+
+
 async def test_27_it_stays_unsure_until_the_log_was_read() -> None:
     cluster = Cluster()
     deaf = Deaf(cluster.engine)
-    node = await cluster.node([], deaf)
+    node = await cluster.node([], deaf, when_deaf="close")
     deaf.ready = False
     cluster.pass_time(5)
 

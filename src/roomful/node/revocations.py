@@ -2,8 +2,8 @@
 
     revoke ──▶ log (what is true) ──▶ order to all nodes ──▶ looked through 0.1 s later: who has lost its right ends
 
-A node that starts reads the log. A node that hears nothing can't know what is revoked: after `UNSURE_S` it sends all of
-its clients away, and lets in nobody with a token until it has read the log again.
+A node that starts reads the log, and so does one that has heard nothing for a while. With `when_deaf = "close"` such a
+node sends all of its clients away after `UNSURE_S`, and lets in nobody with a token until it has read the log again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection
 from hashlib import blake2b
+from typing import Literal
 
 import msgspec
 
@@ -52,10 +53,14 @@ class RevocationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     keep_s: as long as your longest-lived token is valid; afterwards a token that lives longer would count again.
     max: revocations within that time, for each node about 0.3 KB; beyond it a further one is refused (106).
+    when_deaf: what a node does that hears nothing from the engine. keep: its clients stay, and what was revoked
+        meanwhile is applied when the node hears again. close: they are sent away after 10 s at the latest, and tokens
+        are refused until then; so an engine that is down for everybody sends everybody away.
     """
 
     keep_s: float = 30 * 86400.0
     max: int = 100_000
+    when_deaf: Literal["keep", "close"] = "keep"
 
 
 class Revocations:
@@ -89,7 +94,7 @@ class Revocations:
 
     @property
     def unsure(self) -> bool:
-        """Whether others may have revoked what this node has not heard of."""
+        """Whether others may have revoked what this node has not heard of, and it must not let in anybody then."""
         return self._unsure
 
     async def start(self) -> None:
@@ -162,7 +167,8 @@ class Revocations:
         if not self._engine.ready:
             self._unready_since = min(self._unready_since, now)
             self._stale = True
-            if now - self._unready_since >= UNSURE_S and not self._unsure:
+            silent = now - self._unready_since >= UNSURE_S
+            if silent and not self._unsure and self._options.when_deaf == "close":
                 self._unsure = True
                 self._send_away()
         elif self._stale and not self._reading:
