@@ -150,7 +150,8 @@ class Client:
 
 
 class Follower(Client):
-    """Reads some channels. gaps: how often it was told of one. pause_s: the longest time between two publications."""
+    """Reads some channels. came: publications so far. gaps: how often it was told of one. pause_s: the longest time
+    between two publications."""
 
     def __init__(self, urls: Sequence[str], channels: Sequence[str], reader: Reader) -> None:
         super().__init__(urls)
@@ -158,6 +159,7 @@ class Follower(Client):
         self.reader = reader
         self.positions: dict[str, tuple[str, int]] = {}
         self.subscribed: set[str] = set()
+        self.came = 0
         self.gaps = 0
         self.pause_s = 0.0
         self._read_at: float | None = None
@@ -220,6 +222,7 @@ class Follower(Client):
         now = asyncio.get_running_loop().time()
         self.pause_s = max(self.pause_s, now - (self._read_at or now))
         self._read_at = now
+        self.came += 1
         self.positions[channel] = (self.positions[channel][0], publication["offset"])
         self.reader.read(channel, publication["data"]["n"], publication["data"]["by"])
 

@@ -85,9 +85,9 @@ async def spread(urls: list[str], metrics: list[Any], rooms: int) -> int:
             wanted = {"channels": everything[start : start + EACH_BROADCAST], "data": {"n": 1, "by": ""}}
             answer = (await client.post(urls[0] + "/api/broadcast", json=wanted)).json()
             assert not [each for each in answer["result"]["responses"] if "error" in each], answer
-    await eventually(lambda: not any(follower.reader.lacks() for follower in followers), 60.0)
+    print(f"published to each, {rooms / (time.monotonic() - subscribed):,.0f}/s", flush=True)
+    await eventually(lambda: sum(follower.came for follower in followers) >= rooms, 60.0)
     ledger.check()
-    print(f"published to each in {time.monotonic() - subscribed:.0f} s, all came", flush=True)
     worst = 0.0
     for url, read, mine, had in zip(urls, metrics, own, before, strict=True):
         decoded = (await read())[DECODED] - had
