@@ -289,3 +289,15 @@ def test_nobody_is_lost_whoever_goes(steps: list[tuple[str, int]]) -> None:
         assert timed.met is (index not in gone)
         assert len(timed.asked) == gone.get(index, len(timed.asked))
     assert len(wheel) == 0
+
+
+async def test_somebody_may_sleep_on_it_or_be_woken() -> None:
+    clock = VirtualClock(1000.0)
+    wheel = Wheel(clock)
+    first, second = wheel.sleep(1.0), wheel.sleep(1.0)
+    second.set_result(None)
+    moved(clock, wheel, 0.9)
+    assert not first.done()
+    moved(clock, wheel, 0.3)
+    await first
+    await second

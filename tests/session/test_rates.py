@@ -19,6 +19,7 @@ from roomful.session.session import RATED
 from roomful.testing.client import Client, CommandError
 from roomful.wire.poll import POLL
 from tests.session.conftest import MakeDocumentWorld, MakeWorld
+from tests.session.world import session_of
 
 OPEN: dict[str, Any] = {"subscribe": "client", "publish": Right.CLIENT, "history": Right.CLIENT}
 OPEN |= {"see_presence": Right.CLIENT, "presence": True, "history_size": 10, "history_ttl_s": 60.0}
@@ -54,8 +55,9 @@ async def test_one_too_many_is_told_and_the_next_may_come_in_time(make_world: Ma
     ann = await world.client("ann")
     await ann.call(**COMMANDS[command])
     await too_many(ann, **COMMANDS[command])
+    await world.pass_time(1)
     await ann.call(subscribe={"channel": "open:1"})  # has a rate of its own, or none
-    await world.pass_time(10)
+    await world.pass_time(9)
     await ann.call(**COMMANDS[command])
     assert world.stats.rate_limited == {(by, command): 1}
     assert world.stats.errors == {111: 1}
@@ -178,7 +180,7 @@ async def test_polls_have_a_rate_of_their_own(make_world: MakeWorld) -> None:
 
 
 async def test_a_rate_of_a_command_in_a_flood_lets_exactly_so_many_through(make_world: MakeWorld) -> None:
-    limits = rated(connection=ConnectionRates(publish="10/s burst 5"))
+    limits = rated(connection=ConnectionRates(publish="1/h burst 5"))
     world = await make_world(limits=limits, open=ChannelOptions(**OPEN))
     flood, other = await world.client("eve"), await world.client("bob")
     await other.subscribe("open:1")
@@ -186,9 +188,49 @@ async def test_a_rate_of_a_command_in_a_flood_lets_exactly_so_many_through(make_
     pushes = await other.settle()
     assert [push["pub"]["data"] for push in pushes] == [0, 1, 2, 3, 4]
     await flood.settle()  # its commands take turns
-    assert world.stats.errors == {111: 495}
     assert flood.transport.closed is None
     await other.publish("open:1", "mine")
+
+
+async def test_who_floods_waits_and_is_not_read_meanwhile(make_world: MakeWorld) -> None:
+    limits = rated(connection=ConnectionRates(publish="1/h burst 5"))
+    world = await make_world(limits=limits, open=ChannelOptions(**OPEN))
+    flood = await world.client("eve")
+    flood.send(*({"id": 100 + n, "publish": {"channel": "open:1", "data": n}} for n in range(20)))
+    flood.send({"id": 200, "rpc": {"method": "x"}})
+    await world.settle()
+    assert world.stats.errors == {111: 1}
+    assert not flood.transport.reading
+    assert not session_of(flood).receive(b'{"id":9,"rpc":{}}')  # nor what comes by another way
+    await world.pass_time(0.5)
+    assert 2 <= world.stats.errors[111] <= 6
+    assert not flood.transport.reading
+    await world.pass_time(3.0)
+    assert world.stats.errors == {111: 15, 108: 1}  # and the rpc behind them has had its turn
+    assert flood.transport.reading
+    flood.send({"id": 201, "publish": {"channel": "open:1", "data": 0}})
+    flood.cut()  # in the middle of its wait, which leaves nothing
+
+
+async def test_its_pongs_are_waited_for_while_it_is_not_read(make_world: MakeWorld) -> None:
+    limits = rated(connection=ConnectionRates(publish="1/h burst 1"))
+    world = await make_world(limits=limits, open=ChannelOptions(**OPEN))
+    flood = await world.client("eve")
+    flood.send(*({"id": 100 + n, "publish": {"channel": "open:1", "data": n}} for n in range(600)))
+    await world.pass_time(50)
+    assert flood.transport.closed is None
+    assert not flood.transport.reading
+    await world.pass_time(40)
+    assert flood.transport.closed is None or flood.transport.closed[0] == 3012  # it is read again, and had its time
+
+
+async def test_what_only_the_room_has_too_much_of_costs_no_time(make_world: MakeWorld) -> None:
+    world = await make_world(limits=rated(room=RoomRates(publish=ONE)), open=ChannelOptions(**OPEN))
+    ann = await world.client("ann")
+    ann.send(*({"id": 100 + n, "publish": {"channel": "open:1", "data": n}} for n in range(20)))
+    await world.settle()
+    assert world.stats.errors == {111: 19}
+    assert ann.transport.reading
 
 
 def test_every_command_that_makes_work_has_a_rate() -> None:

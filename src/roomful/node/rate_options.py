@@ -25,11 +25,13 @@ class RoomRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class ConnectionRates(RoomRates, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one connection may do.
 
+    unsubscribe: ends of subscriptions. SDKs connect anew when one is refused: only against floods.
     rpc: calls. send: messages without answer. refresh: new tokens, of the connection and of subscriptions.
     edit: changes of documents. sync: questions for all that a document, or its awareness, has. awareness: moves of
     cursors and the like. stateless: messages of Hocuspocus applications.
     """
 
+    unsubscribe: str | None = None
     rpc: str | None = None
     send: str | None = None
     refresh: str | None = None

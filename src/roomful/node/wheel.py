@@ -30,6 +30,20 @@ class Timed(Protocol):
         ...
 
 
+class Sleeper:
+    """Whose deadline is the end of a wait."""
+
+    __slots__ = ("over", "wheel_slot")
+
+    def __init__(self, over: asyncio.Future[None]) -> None:
+        self.over = over
+        self.wheel_slot = 0
+
+    def on_due(self, now: float) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
 class Wheel:
     """Calls `on_due` at the time that was asked for, or earlier to ask anew.
 
@@ -67,6 +81,12 @@ class Wheel:
             self._arm()
         else:
             waiting.append(timed)
+
+    def sleep(self, seconds: float) -> asyncio.Future[None]:
+        """Done after so long (at most `HORIZON_S`), or as soon as somebody sets its result."""
+        sleeper = Sleeper(asyncio.get_running_loop().create_future())
+        self.schedule(sleeper, self.now() + seconds)
+        return sleeper.over
 
     def forget(self, timed: Timed) -> None:
         """It has gone: it is not asked again, and soon not held any more either. In the meantime it would keep alive

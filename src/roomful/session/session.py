@@ -48,6 +48,7 @@ log = logging.getLogger("roomful.session")
 
 RATED: Mapping[type, str] = {
     c.Subscribe: "subscribe",
+    c.Unsubscribe: "unsubscribe",
     c.Publish: "publish",
     c.Presence: "presence",
     c.PresenceStats: "presence",
@@ -58,6 +59,10 @@ RATED: Mapping[type, str] = {
     c.SubRefresh: "refresh",
 }
 """Whose rate a command counts for; a connect counts where its user becomes known (`connect.py`)."""
+
+REFUSED_PAUSE_S = 0.1
+"""How long the next command of a connection waits after one that came too soon: ten refusals a second, however many
+come. 20,000 refusals a second, 100 by each of 200 connections, would keep a processor busy for 0.6 s of each."""
 
 REFUSED_CLOSE_S = 5.0
 """A client whose connect was refused closes by itself; else we do after this long."""
@@ -162,6 +167,7 @@ class Session:
         "_introduced",
         "_leaving",
         "_native_pings",
+        "_pause",
         "_ping_due",
         "_pong_due",
         "allowance",
@@ -228,6 +234,8 @@ class Session:
         self._leaving: dict[str, asyncio.Task[None]] | None = None
         self._inbox: list[c.Command] | None = None
         self._inbox_bytes = 0
+        self._pause: asyncio.Future[None] | None = None
+        """Not None: a command came too soon, and until all that waits has had its turn nothing more is read."""
         if self._hears_by_push:
             self.secret = context.new_id()
         self._native_pings = request.query.get("cf_ws_frame_ping_pong") == "true"
@@ -604,7 +612,7 @@ class Session:
     @property
     def _stopped_reading(self) -> bool:
         """Too much waits for what is under way already."""
-        return self._inbox_bytes > self.context.limits.inbox_max_bytes
+        return self._pause is not None or self._inbox_bytes > self.context.limits.inbox_max_bytes
 
     async def _work(self, commands: list[c.Command]) -> None:
         """Commands one after the other, and whatever arrives meanwhile."""
@@ -620,7 +628,8 @@ class Session:
                     if self.state is State.REFUSED:
                         return  # what was sent before the client could know is ignored, and no violation
                 commands, self._inbox = self._inbox, []
-                if self._stopped_reading:
+                if self._stopped_reading and not (self._pause is not None and commands):
+                    self._pause = None
                     self.transport.resume_reading()
                 self._inbox_bytes = 0
         finally:
@@ -636,8 +645,8 @@ class Session:
             if kind is c.Pong:
                 self._take_pong()
                 return
-            if self.allowance is not None and kind in RATED:
-                self._spend(self.allowance, kind)
+            if self.allowance is not None and kind in RATED and not await self._afford(self.allowance, command):
+                return
             result = await self.context.handlers[kind](self, command)
             if result is not None:
                 self.reply(command.id, result)  # type: ignore[union-attr]  # only Send and Pong have no id
@@ -649,13 +658,21 @@ class Session:
             about(log, self).exception("a %s command failed", kind.__name__)
             self._refuse(command, InternalError())
 
-    def _spend(self, allowance: Allowance, kind: type) -> None:
+    async def _afford(self, allowance: Allowance, command: c.Command) -> bool:
+        """Whether it comes in time. If not, its sender is told, and waits: what follows isn't looked at for a while,
+        and isn't even read from the socket, so that a flood costs its sender's time and not ours."""
         try:
-            allowance.spend(RATED[kind])
-        except TooManyRequests:
-            if kind is c.Send:  # nothing answers it, and it mustn't be lost without a word
+            allowance.spend(RATED[type(command)])
+            return True
+        except TooManyRequests as error:
+            if type(command) is c.Send:  # nothing answers it, and it mustn't be lost without a word
                 raise disconnect("too_many_requests") from None
-            raise
+            self._refuse(command, error)
+        if self.state is not State.CLOSED:
+            self._pause = self._wheel.sleep(REFUSED_PAUSE_S)
+            self.transport.pause_reading()
+            await self._pause
+        return False
 
     def _refuse(self, command: c.Command, error: RoomfulError) -> None:
         self.context.node.stats.count_error(error.code)
@@ -739,6 +756,8 @@ class Session:
         self.context.node.connections.discard(self)
         self.context.node.directory.remove(self)
         self._wheel.forget(self)
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
         if self.secret:
             self.context.node.relay.close(self.secret)
         unsent = self.context.node.stats.unsent
