@@ -1,15 +1,17 @@
 """Hostile clients beside honest ones: `python -m tests.soak.hostile`.
 
 200 sockets of strangers send 20,000 messages a second and ask for 10,000 joins in the room in which everybody is; the
-honest ones publish ten messages a second each, and measure how long each takes to all the others. First alone, then
-beside the strangers, alternating. Prints the quantiles, and ends with 1 when p99 is more than twice that of alone, when
-an honest client was refused anything, or when a message is missing. Not part of `make test`.
+honest ones publish ten messages a second each, and measure how long each takes to all the others: alone; while the same
+strangers attack another server on this machine, so that its processors are as busy; and while they attack this one.
+Prints the quantiles so far, and ends with 1 when p99 under attack is more than twice that of the second case, when an
+honest client was refused anything, or when a message is missing. Not part of `make test`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
 import sys
@@ -118,10 +120,10 @@ async def strangers(port: int, sockets: int, per_second: int, until: float) -> N
     """In this process nothing else is done: whoever measures mustn't wait for it. Prints what it has sent."""
     sent = lost = 0
     size = max(1, round(per_second / sockets * BATCH_S))
+    said = [nonsense(size, 10 + n * size) for n in range(6)]  # once: they compete for the same processors
 
     async def flood(number: int) -> None:
         nonlocal sent, lost
-        id = 10
         while time.monotonic() < until:
             try:
                 client = await Socket.open(port, PATH)
@@ -136,8 +138,7 @@ async def strangers(port: int, sockets: int, per_second: int, until: float) -> N
                 while time.monotonic() < until and not reading.done():
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
                     due += BATCH_S
-                    client.write(nonsense(size, id))
-                    id += size
+                    client.write(said[sent % len(said)])
                     sent += size
             except ConnectionError:
                 lost += 1
@@ -161,6 +162,12 @@ async def limited(server: Server) -> dict[str, float]:
 def p(quantile: int, took_s: list[float]) -> float:
     """In milliseconds."""
     return statistics.quantiles(took_s, n=100)[quantile - 1] * 1000
+
+
+def processor_s(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measured(everybody: list[Honest], seconds: float) -> list[float]:
@@ -192,38 +199,50 @@ async def main() -> int:
         port, seconds = options.strangers
         await strangers(int(port), options.sockets, options.per_second, time.monotonic() + float(seconds))
         return 0
-    alone: list[float] = []
-    beside: list[float] = []
-    with tempfile.TemporaryDirectory() as directory:
+    took: dict[str, list[float]] = {"alone": [], "elsewhere": [], "here": []}
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other_directory:
         server = await serve(Path(directory), dev=False, config=CONFIG)
+        other = await serve(Path(other_directory), dev=False, config=CONFIG)
         try:
             everybody = [Honest(server.port, number, 10.0) for number in range(options.honest)]
             running = [asyncio.ensure_future(honest.run()) for honest in everybody]
             await asyncio.sleep(1)
             for _ in range(options.rounds):
-                alone += await measured(everybody, options.seconds)
-                attack = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "tests.soak.hostile", "--strangers", str(server.port)),
-                    *(str(options.seconds + 4), "--sockets", str(options.sockets)),
-                    *("--per-second", str(options.per_second)),
-                    stdout=asyncio.subprocess.PIPE,
-                )
-                await asyncio.sleep(3)
-                beside += await measured(everybody, options.seconds)
-                told, _ = await attack.communicate()
-                print(f"alone p50 {p(50, alone):.1f} p99 {p(99, alone):.1f} ms; ", end="")
-                print(f"beside {told.decode().strip()} p50 {p(50, beside):.1f} p99 {p(99, beside):.1f} ms", flush=True)
+                for where, attacked in {"alone": None, "elsewhere": other, "here": server}.items():
+                    attack = await begin_attack(attacked.port, options) if attacked else None
+                    used, begun = processor_s(server.pid), time.monotonic()
+                    took[where] += await measured(everybody, options.seconds)
+                    share = (processor_s(server.pid) - used) / (time.monotonic() - begun)
+                    told = (await attack.communicate())[0].decode().strip() if attack else "nothing"
+                    print(f"strangers {where} sent {told}; the server at {share:.0%}; {shown(took[where])}", flush=True)
             failed = [task for task in running if task.done()]
             counts = await limited(server)
             for task in running:
                 task.cancel()
         finally:
-            status = await server.stop()
+            statuses = [await each.stop() for each in (server, other)]
     refused, joins = sum(h.refused for h in everybody), max(h.joins for h in everybody)
-    factor = p(99, beside) / p(99, alone)
-    print(f"p99 times {factor:.2f}; refused to honest clients {refused}; joins that each saw {joins}; exit {status}")
+    p99 = {where: p(99, times) for where, times in took.items()}
+    factor = p99["here"] / p99["elsewhere"]
+    print(f"p99 times {factor:.2f} of strangers elsewhere, {p99['here'] / p99['alone']:.2f} of alone")
+    print(f"refused to honest clients {refused}; joins that each saw {joins}; exit {statuses}")
     print(counts)
-    return int(status != 0 or bool(failed) or factor > 2 or refused > 0)
+    return int(any(statuses) or bool(failed) or factor > 2 or refused > 0)
+
+
+async def begin_attack(port: int, options: argparse.Namespace) -> asyncio.subprocess.Process:
+    """Strangers in a process of their own, all of them connected; they stay a little longer than is measured."""
+    attack = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.soak.hostile", "--strangers", str(port), str(options.seconds + 5)),
+        *("--sockets", str(options.sockets), "--per-second", str(options.per_second)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    await asyncio.sleep(4)
+    return attack
+
+
+def shown(took_s: list[float]) -> str:
+    return f"{len(took_s):,} deliveries, p50 {p(50, took_s):.1f} p99 {p(99, took_s):.1f} ms"
 
 
 if __name__ == "__main__":

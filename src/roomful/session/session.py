@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -170,6 +171,7 @@ class Session:
         "_pause",
         "_ping_due",
         "_pong_due",
+        "_unread",
         "allowance",
         "arrivals",
         "client",
@@ -235,7 +237,8 @@ class Session:
         self._inbox: list[c.Command] | None = None
         self._inbox_bytes = 0
         self._pause: asyncio.Future[None] | None = None
-        """Not None: a command came too soon, and until all that waits has had its turn nothing more is read."""
+        self._unread: deque[bytes] | None = None
+        """Not None: a command came too soon, and until all that has arrived has had its turn nothing more is read."""
         if self._hears_by_push:
             self.secret = context.new_id()
         self._native_pings = request.query.get("cf_ws_frame_ping_pong") == "true"
@@ -263,11 +266,11 @@ class Session:
         stats = self.context.node.stats
         stats.messages_in += 1
         stats.bytes_in += len(data)
-        try:
-            commands = self.dialect.decode(data)
-        except WireError as error:
-            about(log, self).info("no commands were sent: %s", error)
-            self.end(*DISCONNECTS["bad_request"])
+        if self._unread is not None:
+            self._unread.append(data)  # decoding a flood that has come in one piece would hold everybody up
+            return
+        commands = self._decoded(data)
+        if not commands:
             return
         if self._inbox is None:
             eager.start(self._work(commands))
@@ -612,7 +615,7 @@ class Session:
     @property
     def _stopped_reading(self) -> bool:
         """Too much waits for what is under way already."""
-        return self._pause is not None or self._inbox_bytes > self.context.limits.inbox_max_bytes
+        return self._unread is not None or self._inbox_bytes > self.context.limits.inbox_max_bytes
 
     async def _work(self, commands: list[c.Command]) -> None:
         """Commands one after the other, and whatever arrives meanwhile."""
@@ -628,12 +631,23 @@ class Session:
                     if self.state is State.REFUSED:
                         return  # what was sent before the client could know is ignored, and no violation
                 commands, self._inbox = self._inbox, []
-                if self._stopped_reading and not (self._pause is not None and commands):
-                    self._pause = None
+                if not commands and self._unread:
+                    commands = self._decoded(self._unread.popleft())
+                elif self._stopped_reading and (self._unread is None or not commands):
+                    self._unread = self._pause = None
                     self.transport.resume_reading()
                 self._inbox_bytes = 0
         finally:
             self._inbox = None
+
+    def _decoded(self, data: bytes) -> list[c.Command]:
+        """The commands of a message; none, and the end of the connection, for one that is none."""
+        try:
+            return self.dialect.decode(data)
+        except WireError as error:
+            about(log, self).info("no commands were sent: %s", error)
+            self.end(*DISCONNECTS["bad_request"])
+            return []
 
     async def _handle(self, command: c.Command) -> None:
         kind = type(command)
@@ -669,8 +683,10 @@ class Session:
                 raise disconnect("too_many_requests") from None
             self._refuse(command, error)
         if self.state is not State.CLOSED:
+            if self._unread is None:
+                self._unread = deque()
+                self.transport.pause_reading()
             self._pause = self._wheel.sleep(REFUSED_PAUSE_S)
-            self.transport.pause_reading()
             await self._pause
         return False
 
@@ -689,7 +705,7 @@ class Session:
             self._wheel.schedule(self, self._ping_due)
 
     def _take_pong(self) -> None:
-        if self._pong_due == NEVER:
+        if self._pong_due == NEVER and self._unread is None:
             self.end(*DISCONNECTS["bad_request"])  # one pong for each ping
         self._pong_due = NEVER
 
