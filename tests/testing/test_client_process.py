@@ -93,3 +93,25 @@ def _alive(pid: int) -> bool:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_where_nothing_can_be_recovered_coming_back_is_a_gap(tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = '[tokens]\nanonymous = true\n[namespaces.bare]\nsubscribe = "client"\n[namespaces.kept]\n'
+    config += 'subscribe = "client"\nhistory_size = 10\nhistory_ttl_s = 60\n[api]\nkeys = ["' + "k" * 32 + '"]\n'
+    server, ledger = await serve(tmp_path_factory.mktemp("plain"), config=config, dev=False), Ledger()
+    headers = {"X-API-Key": "k" * 32}
+    try:
+        readers = {ledger.reader("ann"): ["bare:1", "kept:1"]}
+        async with ClientProcess(url_of(server), readers) as process, httpx.AsyncClient(headers=headers) as http:
+            (ann,) = process.clients
+            for channel in ("bare:1", "kept:1"):
+                sent = {"channel": channel, "data": {"n": ledger.write(channel)}}
+                assert "result" in (await http.post(f"{server.url}/api/publish", json=sent)).json()
+            await process.until(lambda: ann.reads == 2)
+            sent = {"user": "", "disconnect": {"code": 3011, "reason": "again"}}
+            await http.post(f"{server.url}/api/disconnect", json=sent)
+            await process.until(lambda: bool(ann.ends) and len(ann.subscribed) == 2)
+            assert ann.gaps >= 1
+            ledger.check()
+    finally:
+        await server.stop()

@@ -231,7 +231,7 @@ class _Client:
     async def _subscribe(self, link: ClientConnection, channel: str) -> None:
         self._last_id += 1
         self._ids[self._last_id] = channel
-        wanted = {"channel": channel, **self._positions.get(channel, {})}
+        wanted = {"channel": channel, "recoverable": True, **self._positions.get(channel, {})}
         await link.send(msgspec.json.encode({"id": self._last_id, "subscribe": wanted}), text=True)
 
     def _begin(self, channel: str, result: dict[str, Any]) -> None:
@@ -243,7 +243,7 @@ class _Client:
 
     def _read(self, channel: str, publications: list[dict[str, Any]]) -> None:
         if publications:
-            if "offset" in publications[-1]:
+            if channel in self._positions and "offset" in publications[-1]:
                 self._positions[channel]["offset"] = publications[-1]["offset"]
             self._tell("read", channel=channel, publications=[{"data": each["data"]} for each in publications])
 
