@@ -61,6 +61,15 @@ async def test_the_api_page(served: Serve) -> None:
     assert printed.splitlines() == ["1 {'text': 'hello'}", "2 {'text': 'hello'}"]
 
 
+async def test_the_people_page(served: Serve) -> None:
+    server = await served(dev=False, config=block("people.md", "toml"))
+    printed = await output("bash", "-ec", at(block("people.md", "sh"), server.port, 8000))
+    people, where, status = map(json.loads, printed.replace("}{", "}\n{").splitlines())
+    assert people["result"] == {"people": [], "online": 0, "away": 0}
+    assert where["result"] == {"users": {"ann": {}, "bob": {}}, "missing": []}
+    assert status == {"result": {}}
+
+
 @pytest.fixture
 async def answering(tmp_path: Path) -> AsyncIterator[Server]:
     """The service of the webhooks page."""

@@ -17,6 +17,7 @@ from roomful.model.order import (
     DisconnectOrder,
     DocumentRightsOrder,
     Order,
+    PersonStatusOrder,
     RefreshOrder,
     RevokeOrder,
     SubscribeOrder,
@@ -42,6 +43,7 @@ MESSAGES = [
     RefreshOrder("ann", expired=True, expires_at=5.0, info=b"\xff"),
     DocumentRightsOrder("ann", "notes", "read"),
     RevokeOrder("user", "ann", 1.5, 2.5),
+    PersonStatusOrder("chat:1", "ann", b'"busy"', 6.5),
     CommandsOrder("node-1", "session", b"\x00\xff", "1", "node-2"),
     Survey("1", "node-1", "channels", b"*"),
     Answer("1", "node-2", bytes(range(256))),
@@ -71,7 +73,7 @@ def test_it_is_compact() -> None:
 @given(
     st.binary()
     | st.builds(
-        lambda body, kind: b"1" + kind + body, st.binary(), st.sampled_from(list("pjlsudrqacDz")).map(str.encode)
+        lambda body, kind: b"1" + kind + body, st.binary(), st.sampled_from(list("pjlsudrqacDRPz")).map(str.encode)
     )
 )
 def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:

@@ -157,7 +157,7 @@ async def test_presence_and_its_announcements(node: Node) -> None:
     await node.announce_join("room:1", ANN)
     assert await node.presence("room:1") == {"client-1": ANN}
     assert await node.presence_counts("room:1") == (1, 1)
-    await node.disappear("room:1", "client-1")
+    await node.disappear("room:1", ANN, clean=True)
     await node.announce_leave("room:1", ANN)
     assert await node.presence("room:1") == {}
     assert [client for _, client in subscriber.noticed] == ["client-1", "client-1"]

@@ -72,7 +72,7 @@ class Lane:
             raise InternalError
         publication = Publication(draft.data, info=draft.info, tags=draft.tags)
         for node in self.nodes * self.duplicates:
-            if node.reached and channel in node.hub and not node.rooms.hear(ROOM, publication):
+            if node.reached and channel in node.hub and not node.rooms.hear(ROOM, publication, ""):
                 node.hub.broadcast(channel, publication, "")
         return Published(None)
 
@@ -97,7 +97,7 @@ class Side:
     async def subscribe(self) -> Viewer:
         self.hub.add(CHANNEL, JSON_BARE, self.viewer)
         self.viewer.objects.clear()
-        for name, plain in msgspec.json.decode(await self.rooms.snapshot(ROOM))["objects"]:
+        for name, plain in msgspec.json.decode((await self.rooms.snapshot(ROOM)).data)["objects"]:
             self.viewer.take(name, plain)
         return self.viewer
 
@@ -140,7 +140,7 @@ async def test_what_one_does_everybody_sees_and_whoever_comes_later(world: World
     assert [publication.info for publication in here.told] == [ANN, BOB, ANN]
     late = Side(world.lane, world.store, world.clock, StateOptions())
     assert (await late.subscribe()).values == {"likes": 9}
-    snapshot = msgspec.json.decode(await late.rooms.snapshot(ROOM))
+    snapshot = msgspec.json.decode((await late.rooms.snapshot(ROOM)).data)
     assert snapshot["now"] == round((WALL_S + world.clock()) * 1000)
 
 
@@ -287,7 +287,7 @@ async def test_nothing_is_shown_that_is_not_kept(world: World) -> None:
     with pytest.raises(InternalError):
         await newcomer
     world.store.failing = False
-    assert msgspec.json.decode(await world.here.rooms.snapshot(ROOM))["objects"] == []
+    assert msgspec.json.decode((await world.here.rooms.snapshot(ROOM)).data)["objects"] == []
     assert viewer.told == []
     await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
     assert viewer.values == {"likes": 1}
@@ -379,7 +379,7 @@ async def test_what_cannot_be_read_is_not_taken_for_empty(world: World) -> None:
         with pytest.raises(InternalError):
             await world.there.rooms.snapshot(ROOM)
         await world.store.quarantine(STORE_PREFIX + ROOM, [first], "rubbish")
-    assert msgspec.json.decode(await world.there.rooms.snapshot(ROOM))["objects"]
+    assert msgspec.json.decode((await world.there.rooms.snapshot(ROOM)).data)["objects"]
 
 
 async def test_nodes_with_different_stores_serve_no_state(world: World) -> None:
@@ -401,7 +401,7 @@ async def test_a_deleted_state_is_gone_for_everybody_and_in_the_store(world: Wor
     assert (here.ended, there.ended) == (1, 1)
     for side in (world.here, world.there, Side(world.lane, world.store, world.clock, StateOptions())):
         assert (await side.subscribe()).values == {}
-        assert msgspec.json.decode(await side.rooms.snapshot(ROOM))["life"] == 1
+        assert msgspec.json.decode((await side.rooms.snapshot(ROOM)).data)["life"] == 1
     assert (here.ended, there.ended) == (1, 1)
     base, tail = await world.store.raw(STORE_PREFIX + ROOM)
     assert (base.update if base else None, tail) == (msgspec.msgpack.encode([]), [])

@@ -48,7 +48,7 @@ class Lane:
             raise InternalError
         for node in self.nodes:
             if channel in node.hub:
-                node.rooms.hear(channel.partition(":")[2], Publication(draft.data, info=draft.info))
+                node.rooms.hear(channel.partition(":")[2], Publication(draft.data, info=draft.info), "")
         return Published(None)
 
 
@@ -64,7 +64,7 @@ class Side:
         self.hub.add(f"typing:{ROOM}", JSON_BARE, self.viewer)  # type: ignore[arg-type]
 
     async def state(self) -> object:
-        return msgspec.json.decode(await self.rooms.snapshot(ROOM))["typing"]
+        return msgspec.json.decode((await self.rooms.snapshot(ROOM)).data)["typing"]
 
 
 class Pair:
@@ -145,7 +145,7 @@ async def test_anything_else_is_refused(pair: Pair, data: bytes) -> None:
 
 
 async def test_what_another_version_says_shows_nothing(pair: Pair) -> None:
-    assert pair.here.rooms.hear(ROOM, Publication(b'{"keys":3}', info=ANN))
+    assert pair.here.rooms.hear(ROOM, Publication(b'{"keys":3}', info=ANN), "")
     assert pair.here.viewer.shown == []
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomful import ChannelOptions, Config, ConnectEvent, ConnectReply, Roomful, RpcReply, ServerRpcEvent
-from roomful.model.errors import BadRequest, NotAvailable
+from roomful.model.errors import BadRequest, LimitExceeded, NotAvailable
 from roomful.node.document_options import DocumentOptions
 from roomful.server.api_methods import METHODS, PARALLEL_MAX, SINGLE, Method, outcome
 from roomful.server.api_words import Error, Request
@@ -298,10 +298,36 @@ def test_a_body_is_a_request_or_no_request_and_nothing_else(method: Method, body
 def test_the_table_has_what_the_reference_has() -> None:
     reference = """publish broadcast subscribe unsubscribe disconnect refresh presence presence_stats history
         history_remove channels info rpc"""
-    ours = """revoke document_get document_update document_delete documents document_rescues state_get state_update
-        state_delete"""
+    ours = """revoke document_get document_update document_delete documents document_rescues
+        state_get state_update people people_where people_status state_delete"""
     assert set(SINGLE) == {*reference.split(), *ours.split()}
     assert METHODS.keys() - SINGLE.keys() == {"batch"}
+
+
+async def test_the_people_of_a_room(app: Roomful) -> None:
+    async with connect(app, data="ann") as ann, connect(app, data="ann"), connect(app, data="bob"):
+        await ann.subscribe("people:room:1")
+
+        async def told() -> Any:
+            while "pub" not in (push := await ann.next_push()) or push["channel"] != "people:room:1":
+                pass
+            return push["pub"]["data"]
+
+        assert (await told())["online"] == 2
+        found = await call(app, "people", channel="room:1")
+        assert (found["online"], found["away"]) == (2, 0)
+        assert [(person["user"], person["info"]) for person in found["people"]] == [
+            ("ann", {"name": "ann"}),
+            ("bob", {"name": "bob"}),
+        ]
+        where = await call(app, "people_where", users=["ann", "cid"])
+        assert (where["users"]["ann"]["room:1"]["status"], where["users"]["cid"]) == ("online", {})
+        assert where["missing"] == []
+        assert await call(app, "people_status", channel="room:1", user="ann", status={"busy": True}) == {}
+        assert [person["custom"] for person in (await told())["people"]] == [{"busy": True}]
+    assert await call(app, "people_status", channel="room:1", user="ann", status="x" * 1_100) == LimitExceeded.code
+    assert await call(app, "people", channel="plain:1") == NotAvailable.code
+    assert await call(app, "people", channel="people:room:1") == NotAvailable.code
 
 
 async def test_the_state_of_a_room_is_changed_and_read(app: Roomful) -> None:

@@ -43,7 +43,12 @@ CONFIG = Config(
         channels_max=2, outbox_max_bytes=1_000, rates=RateOptions(user=VisitorRates(presence="1/h burst 1"))
     ),
     documents=DocumentOptions(store="memory://", compact_entries=1, compact_floor_bytes=0, compact_bytes=0),
-    namespaces={"default": OPEN, "log": LOG, "last": ChannelOptions(subscribe="client", slow="latest")},
+    namespaces={
+        "default": OPEN,
+        "log": LOG,
+        "last": ChannelOptions(subscribe="client", slow="latest"),
+        "here": ChannelOptions(subscribe="client", presence=True),
+    },
 )
 LARGE = {"text": "x" * 400}
 
@@ -116,6 +121,13 @@ async def slowness(world: World) -> AsyncIterator[None]:
     yield
     world.client.transport.resume()
     await until(lambda: world.app.stats.caught_up == 1)
+    yield
+
+
+async def people(world: World) -> AsyncIterator[None]:
+    yield
+    await world.client.subscribe("here:1")
+    await until(lambda: world.app.stats.people_batches == 1)
     yield
 
 
@@ -236,6 +248,7 @@ STORIES: dict[Story, tuple[str, ...]] = {
     rates: ("rate_limited", "command_errors"),
     limits: ("limited", "command_errors"),
     slowness: ("queued_bytes", "catch_ups_begun", "catch_ups_ended"),
+    people: ("people", "people_changes", "people_batches"),
     the_end_of_a_slow_one: ("closes", "unsent", "connections"),
     only_the_latest: ("replaced", "queued_bytes"),
     returning: ("recovered", "not_recovered"),

@@ -119,6 +119,7 @@ class World:
             client.cut()
         self.hang.set()
         await self.settle(50)
+        await self.pass_time(100.0, 20.0)  # the grace of who was lost
         self.assert_empty()
         await self.node.stop()
         assert not self.errors, self.errors

@@ -21,6 +21,7 @@ from roomful.model.order import (
     DisconnectOrder,
     DocumentRightsOrder,
     Order,
+    PersonStatusOrder,
     RefreshOrder,
     RevokeOrder,
     SubscribeOrder,
@@ -32,7 +33,7 @@ from roomful.model.publication import Draft, Publication
 VERSION = b"1"
 
 PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH = b"pjlsudr"
-SURVEY, ANSWER, COMMANDS, DOCUMENT, REVOKE = b"qacDR"
+SURVEY, ANSWER, COMMANDS, DOCUMENT, REVOKE, PERSON = b"qacDRP"
 
 NOWHERE = b"0  "
 """The place of what isn't in a stream."""
@@ -70,6 +71,7 @@ _KINDS: dict[type, int] = {
     CommandsOrder: COMMANDS,
     DocumentRightsOrder: DOCUMENT,
     RevokeOrder: REVOKE,
+    PersonStatusOrder: PERSON,
 }
 _TYPES: dict[int, type[Order | Survey | Answer]] = {kind: type for type, kind in _KINDS.items()}
 

@@ -24,8 +24,28 @@ OPTIONS = {
     "state": ChannelOptions(
         history_size=64, history_ttl_s=60.0, position=True, history=Right.NOBODY, see_presence=Right.NOBODY
     ),
+    # Likewise. Nobody's position outlives its connection, so neither need that of the log.
+    "people": ChannelOptions(
+        history_size=64,
+        history_ttl_s=60.0,
+        history_meta_ttl_s=600.0,
+        position=True,
+        history=Right.NOBODY,
+        see_presence=Right.NOBODY,
+    ),
 }
 """What each kind of facet is as a channel. Rights aren't here: they are those of the base."""
+
+
+BETWEEN_NODES = frozenset({"people"})
+"""Kinds whose log holds what nodes tell each other: subscribers get what each node makes of it, and never read it.
+Clients can't publish to them."""
+
+
+def is_between_nodes(channel: str) -> bool:
+    """Whether the channel's log isn't for clients."""
+    facet = facet_of(channel)
+    return facet is not None and facet.kind in BETWEEN_NODES
 
 
 def facet_of(channel: str) -> Facet | None:

@@ -90,10 +90,19 @@ class CommandsOrder(msgspec.Struct, frozen=True, tag="commands"):
     asker: str
 
 
+class PersonStatusOrder(msgspec.Struct, frozen=True, tag="person_status"):
+    """What a person says of itself in a room. user: as in `people:`. value: JSON. at: when, seconds since 1970."""
+
+    channel: str
+    user: str
+    value: bytes
+    at: float
+
+
 ConnectionOrder: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder | DocumentRightsOrder
 """What is done to connections, wherever they are."""
 
-Order: TypeAlias = ConnectionOrder | CommandsOrder | RevokeOrder
+Order: TypeAlias = ConnectionOrder | CommandsOrder | RevokeOrder | PersonStatusOrder
 
 
 class Survey(msgspec.Struct, frozen=True):

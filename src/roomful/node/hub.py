@@ -181,6 +181,11 @@ class Hub:
         if deltas and publication.offset:
             audience.previous = publication, epoch
 
+    def skip(self, channel: str, publication: Publication, epoch: str) -> None:
+        """A publication that no subscriber of the channel is to get: their positions move on all the same."""
+        for subscriber in self.listening(channel):
+            subscriber.skip(publication, epoch)
+
     def notify(self, channel: str, push: JoinPush | LeavePush) -> None:
         """Gives a join or a leave to every subscriber that wants them."""
         audience = self._audiences.get(channel)

@@ -13,10 +13,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from roomful.model.errors import RoomfulError
-from roomful.model.publication import HistoryFilter, Look, Position, Retention
+from roomful.model.publication import HistoryFilter, Look, Position, Publication, Retention
 from roomful.node import eager
 from roomful.node.hub import Hub
 from roomful.node.stats import Stats
@@ -58,8 +58,16 @@ class Place:
         self.epoch, self.offset = to.epoch, to.offset
 
 
+class Outlet(Protocol):
+    """Where what is read in the log goes, and the news that it can't be had; a hub is one."""
+
+    def broadcast(self, channel: str, publication: Publication, epoch: str) -> None: ...
+
+    def miss(self, channel: str, head: Position, gap: Gap) -> None: ...
+
+
 class LogWatch:
-    """The places of one node. retention: of a channel. check_s: between two comparisons."""
+    """The places of one node. retention: of a channel. check_s: between two comparisons. outlet: None for the hub."""
 
     def __init__(
         self,
@@ -68,9 +76,11 @@ class LogWatch:
         stats: Stats,
         retention: Callable[[str], Retention],
         check_s: float = CHECK_S,
+        outlet: Outlet | None = None,
     ) -> None:
         self._broker = broker
         self._hub = hub
+        self._outlet: Outlet = outlet or hub
         self._stats = stats
         self._retention = retention
         self._check_s = check_s
@@ -165,7 +175,7 @@ class LogWatch:
                 continue
             if head.epoch != place.epoch:
                 place.move(head)
-                self._hub.miss(channel, head, Gap.EPOCH)
+                self._outlet.miss(channel, head, Gap.EPOCH)
             elif head.offset > place.offset:
                 ahead.append((channel, place, head))
         return ahead
@@ -197,12 +207,12 @@ class LogWatch:
         if gap is not None:
             log.warning("this node has missed publications of %r, and the log can't give them back: %s", channel, gap)
             place.move(page.head)
-            self._hub.miss(channel, page.head, gap)
+            self._outlet.miss(channel, page.head, gap)
             return True
         for publication in page.publications:
             place.offset = publication.offset
             self._stats.repaired += 1
-            self._hub.broadcast(channel, publication, page.head.epoch)
+            self._outlet.broadcast(channel, publication, page.head.epoch)
         return place.offset >= max(page.head.offset, place.seen)
 
     async def _tell_unlogged(self, channels: Collection[str]) -> None:

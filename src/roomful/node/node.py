@@ -20,9 +20,9 @@ import msgspec
 
 from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS
-from roomful.model.errors import NotAvailable, RoomfulError
-from roomful.model.facet import facet_of
-from roomful.model.order import Answer, CommandsOrder, Order, RevokeOrder, Survey
+from roomful.model.errors import LimitExceeded, NotAvailable, RoomfulError
+from roomful.model.facet import facet_of, is_between_nodes
+from roomful.model.order import Answer, CommandsOrder, Order, PersonStatusOrder, RevokeOrder, Survey
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
@@ -38,6 +38,8 @@ from roomful.node.hub import PLAIN, Hub, Manner, Subscriber
 from roomful.node.interest import Interest
 from roomful.node.log_watch import CHECK_S, LogWatch
 from roomful.node.namespaces import Namespaces
+from roomful.node.people import People
+from roomful.node.people_options import PeopleOptions
 from roomful.node.rates import Rates
 from roomful.node.relay import Relay
 from roomful.node.revocations import RevocationOptions, Revocations
@@ -48,6 +50,7 @@ from roomful.node.tracing import SURVEY as TRACE
 from roomful.node.tracing import Tracer
 from roomful.node.typing_rooms import TypingRooms
 from roomful.node.wheel import Wheel
+from roomful.rooms.people import Custom, Entry, Person, Roster, merged
 from roomful.seams.dialect import Dialect
 from roomful.seams.engine import Engine
 
@@ -99,6 +102,17 @@ class NodesInfo(msgspec.Struct, frozen=True):
         return bool(self.missing)
 
 
+class Whereabouts(msgspec.Struct, frozen=True):
+    """people: each user that was asked for, by room. missing: the ids of nodes that didn't answer in time."""
+
+    people: dict[str, dict[str, Person]]
+    missing: list[str] = []
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.missing)
+
+
 class Tap(NamedTuple):
     """Who takes what is published in a channel that no client can reach. on_lapse: something may have been lost."""
 
@@ -126,10 +140,13 @@ class Node:
         rates: Rates | None = None,
         outboxes_max_bytes: int = 0,
         revocations: RevocationOptions | None = None,
+        people: PeopleOptions | None = None,
+        lease_s: float = 45.0,
+        renew_s: float = 15.0,
     ) -> None:
         """admission, rates: None for one without limits. outboxes_max_bytes: of all connections together, 0: none.
 
-        revocations: None for the defaults."""
+        revocations, people: None for the defaults. lease_s, renew_s: of the engine's leases."""
         self.id = id
         self.name = name or id
         self.version = version
@@ -148,7 +165,18 @@ class Node:
         self.connections: set[Member] = set()
         """Every open connection, also those that haven't said `connect` yet."""
         self.tracer = Tracer(id, self.hub, self.directory, wheel, wall_clock)
-        self.facets = Facets({"typing": TypingRooms(engine.broker, self.hub, wheel)})
+        self.people = People(
+            id,
+            engine,
+            self.hub,
+            wheel,
+            stats,
+            people or PeopleOptions(),
+            wall_clock=wall_clock,
+            lease_s=lease_s,
+            renew_s=renew_s,
+        )
+        self.facets = Facets(self.hub, {"typing": TypingRooms(engine.broker, self.hub, wheel), "people": self.people})
         self._interest = Interest(engine.broker)
         self._reads = SharedReads()
         self._taps: dict[str, Tap] = {}
@@ -156,7 +184,7 @@ class Node:
         self.relay = Relay(engine.control, id)
         self.revocations = Revocations(engine, wheel, wall_clock, self.connections, revocations or RevocationOptions())
         self._watch = LogWatch(
-            engine.broker, self.hub, stats, lambda channel: namespaces.of(channel).retention, check_s
+            engine.broker, self.hub, stats, lambda channel: namespaces.of(channel).retention, check_s, self.facets
         )
         self._started_at = 0.0
 
@@ -190,6 +218,7 @@ class Node:
         self._end_all()
         await eager.finished(FAREWELL_S)
         self._watch.stop()
+        await self.people.stop()
         await self.engine.stop()
         self.wheel.stop()
 
@@ -256,6 +285,35 @@ class Node:
         self._require_presence(channel)
         return await self.engine.presence.counts(channel)
 
+    async def room_people(self, channel: str) -> Roster:
+        """The people of a room. Raises NotAvailable where presence isn't kept."""
+        self._require_presence(channel)
+        return await self.people.look(channel)
+
+    async def where(self, users: Collection[str]) -> Whereabouts:
+        """In which rooms these users are, on any node."""
+        answers = await self._surveys.ask("people", msgspec.msgpack.encode(list(users)))
+        found: dict[str, dict[str, list[Entry]]] = {user: {} for user in users}
+        for body in answers.bodies.values():
+            for user, rooms in msgspec.msgpack.decode(body, type=dict[str, dict[str, Entry]]).items():
+                for room, entry in rooms.items():
+                    found[user].setdefault(room, []).append(entry)
+        people = {
+            user: {room: person for room, entries in rooms.items() if (person := merged(entries)) is not None}
+            for user, rooms in found.items()
+        }
+        return Whereabouts(people, answers.missing)
+
+    async def set_status(self, channel: str, user: str, value: bytes) -> None:
+        """What a person says of itself in a room, on all nodes; nothing happens where it isn't there.
+
+        value: JSON, `null` for nothing. Raises NotAvailable where presence isn't kept, LimitExceeded for a long one.
+        """
+        self._require_presence(channel)
+        if len(value) > self.people.options.status_max_bytes:
+            raise LimitExceeded(f"a status has at most {self.people.options.status_max_bytes} bytes")
+        await self.order(PersonStatusOrder(channel, user, value, self.wall_clock()))
+
     async def order(self, order: Order) -> None:
         """Has it done on every node."""
         await self.engine.control.send(order)
@@ -318,12 +376,14 @@ class Node:
         await self._interest.release(channel)
 
     async def appear(self, channel: str, info: ClientInfo) -> None:
-        """Enters the client into the channel's presence."""
+        """Enters the client into the channel's presence, and the person among its people."""
+        self.people.join(channel, info)
         await self.engine.presence.add(channel, info)
 
-    async def disappear(self, channel: str, client: str) -> None:
-        """Takes the client out of the channel's presence."""
-        await self.engine.presence.remove(channel, client)
+    async def disappear(self, channel: str, info: ClientInfo, *, clean: bool) -> None:
+        """Takes the client out of the channel's presence. clean: it won't come back by itself."""
+        self.people.leave(channel, info, clean)
+        await self.engine.presence.remove(channel, info.client)
 
     async def announce_join(self, channel: str, info: ClientInfo) -> None:
         """Tells the channel; best effort: an engine error is logged and goes no further."""
@@ -368,14 +428,12 @@ class Node:
             tap.on_publication(publication)
             return
         self.stats.publications += 1
-        if self.facets.hear(channel, publication):
-            return
         admitted = not publication.offset or self._watch.admit(channel, publication.offset, epoch)
         if self.tracer.on:
             self._note_arrived("arrived" if admitted else "held", channel, publication, epoch)
         if admitted:
             heard_at = perf_counter()
-            self.hub.broadcast(channel, publication, epoch)
+            self.facets.broadcast(channel, publication, epoch)
             self.flusher.carries(heard_at)
 
     def on_lapse(self, channels: Collection[str]) -> None:
@@ -385,10 +443,12 @@ class Node:
                 self._taps[channel].on_lapse()
 
     def on_join(self, channel: str, info: ClientInfo) -> None:
-        self.hub.notify(channel, JoinPush(channel, info))
+        if not is_between_nodes(channel):  # what nodes enter there are no clients
+            self.hub.notify(channel, JoinPush(channel, info))
 
     def on_leave(self, channel: str, info: ClientInfo) -> None:
-        self.hub.notify(channel, LeavePush(channel, info))
+        if not is_between_nodes(channel):
+            self.hub.notify(channel, LeavePush(channel, info))
 
     def on_order(self, order: Order) -> None:
         if isinstance(order, CommandsOrder):
@@ -398,6 +458,9 @@ class Node:
             return
         if isinstance(order, RevokeOrder):
             self.revocations.on_order(order)
+            return
+        if isinstance(order, PersonStatusOrder):
+            self.people.customize(order.channel, order.user, Custom(order.value, order.at))
             return
         for member in self.directory.addressed(order):
             member.obey(order)
@@ -410,6 +473,9 @@ class Node:
                 body = msgspec.msgpack.encode(self.info())
             case question if question == TRACE:
                 body = self.tracer.answer(survey.argument)
+            case "people":
+                users = msgspec.msgpack.decode(survey.argument, type=list[str])
+                body = msgspec.msgpack.encode(self.people.where(users))
             case _:
                 log.warning("node %s asks for %r, which this version doesn't know", survey.asker, survey.question)
                 return  # and is told that this node is missing

@@ -20,6 +20,7 @@ from roomful.model.errors import BadRequest, InternalError, NotAvailable, Roomfu
 from roomful.model.facet import OPTIONS
 from roomful.model.publication import Draft, Publication
 from roomful.node import eager
+from roomful.node.facets import FacetState
 from roomful.node.hub import Hub
 from roomful.node.state_options import StateOptions
 from roomful.node.wheel import Wheel
@@ -94,10 +95,10 @@ class StateRooms:
 
     # What sessions, the application and the engine bring
 
-    async def snapshot(self, base: str) -> bytes:
+    async def snapshot(self, base: str) -> FacetState:
         """`{"now", "objects": [[name, state]]}`, all that was kept until the call."""
         state: bytes = await self.read(base, lambda state: msgspec.json.encode(state.snapshot()))
-        return state
+        return FacetState(state)
 
     async def read(self, base: str, look: Callable[[SharedState], Any]) -> Any:
         """What `look` finds in the room's state, in which is all that was kept until the call."""
@@ -154,7 +155,7 @@ class StateRooms:
         finally:
             room.users -= 1
 
-    def hear(self, base: str, publication: Publication) -> bool:
+    def hear(self, base: str, publication: Publication, epoch: str) -> bool:
         store = (publication.tags or {}).get(STORE_TAG)
         if store != self._store.id and not self._other_store:
             self._other_store = True
@@ -168,6 +169,9 @@ class StateRooms:
             except (Unreadable, msgspec.MsgspecError) as error:
                 log.warning("another node says of the state of %r what this version doesn't know: %s", base, error)
         return False
+
+    def miss(self, base: str) -> None:
+        """The store has it."""
 
     def left(self, base: str, client: str) -> None:
         """What somebody shared stays."""

@@ -17,6 +17,7 @@ class Stats:
     whose connection ended.
     errors: commands answered with an error, by code. limited: what was refused because it was too much, by limit.
     rate_limited: commands that came too often, by whom and which.
+    people_changes: what this node has told the others of its people, in so many people_batches.
     hooks, hook_errors: calls of hooks and their failures (not refusals), by event. engine, engine_errors: calls of the
     engine, by operation.
     """
@@ -39,6 +40,8 @@ class Stats:
         "limited",
         "messages_in",
         "not_recovered",
+        "people_batches",
+        "people_changes",
         "publications",
         "rate_limited",
         "recovered",
@@ -65,6 +68,8 @@ class Stats:
         self.unsent = 0
         self.lapses = 0
         self.repaired = 0
+        self.people_batches = 0
+        self.people_changes = 0
         self.errors: dict[int, int] = {}
         self.limited: dict[str, int] = {}
         self.rate_limited: dict[tuple[str, str], int] = {}

@@ -15,6 +15,7 @@ from roomful.model.client import ClientInfo, person_of
 from roomful.model.errors import BadRequest, RoomfulError
 from roomful.model.publication import Draft, Publication, Retention
 from roomful.node import eager
+from roomful.node.facets import FacetState
 from roomful.node.hub import Hub
 from roomful.node.wheel import Wheel
 from roomful.rooms.typing_indicator import Keystrokes, Told, Typists
@@ -49,16 +50,16 @@ class TypingRooms:
         """Rooms in which somebody types."""
         return len(self._rooms)
 
-    async def snapshot(self, base: str) -> bytes:
+    async def snapshot(self, base: str) -> FacetState:
         """`{"typing": [{"user", "info"?}]}`: everybody who types, a hundred at most."""
         room = self._rooms.get(base)
         if room is None:
-            return msgspec.json.encode({"typing": []})
+            return FacetState(msgspec.json.encode({"typing": []}))
         for info in room.keystrokes.typing():
             # Nobody heard of it while nobody listened here, and whoever is shown has to be shown to stop.
             self._show(base, room.typists.hear(Told(info, True), self._wheel.now()))
         self._settle(room)
-        return msgspec.json.encode({"typing": list(map(_shown, room.people()))})
+        return FacetState(msgspec.json.encode({"typing": list(map(_shown, room.people()))}))
 
     async def publish(self, base: str, sender: ClientInfo, data: bytes) -> None:
         try:
@@ -70,7 +71,7 @@ class TypingRooms:
         await self._publish(base, room.due(self._wheel.now()))
         self._settle(room)
 
-    def hear(self, base: str, publication: Publication) -> bool:
+    def hear(self, base: str, publication: Publication, epoch: str) -> bool:
         try:
             keys = msgspec.json.decode(publication.data, type=Keys)
         except msgspec.MsgspecError as error:
@@ -81,6 +82,9 @@ class TypingRooms:
             self._show(base, room.typists.hear(Told(publication.info, keys.typing), self._wheel.now()))
             self._settle(room)
         return True
+
+    def miss(self, base: str) -> None:
+        """There is no log in which anything could be missed."""
 
     def left(self, base: str, client: str) -> None:
         room = self._rooms.get(base)

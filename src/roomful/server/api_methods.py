@@ -226,6 +226,24 @@ async def _state_delete(calls: Calls, request: w.StateDeleteRequest) -> w.StateD
     return w.StateDeleteResult(await calls.state(request.channel).delete())
 
 
+async def _people(calls: Calls, request: w.PeopleRequest) -> w.PeopleResult:
+    found = await calls.people(request.channel)
+    return w.PeopleResult([w.Person.of(person) for person in found.people], found.online, found.away)
+
+
+async def _people_where(calls: Calls, request: w.PeopleWhereRequest) -> w.PeopleWhereResult:
+    found = await calls.where(request.users)
+    users = {
+        user: {room: w.Person.of(person) for room, person in rooms.items()} for user, rooms in found.people.items()
+    }
+    return w.PeopleWhereResult(users, found.missing)
+
+
+async def _people_status(calls: Calls, request: w.PeopleStatusRequest) -> w.Empty:
+    await calls.set_status(request.channel, request.user, bytes(request.status))
+    return w.Empty()
+
+
 SINGLE: dict[str, Method] = {
     "publish": Method(w.PublishRequest, w.PublishResult, _publish),
     "broadcast": Method(w.BroadcastRequest, w.BroadcastResult, _broadcast),
@@ -246,6 +264,9 @@ SINGLE: dict[str, Method] = {
     "document_delete": Method(w.DocumentDeleteRequest, w.DocumentDeleteResult, _document_delete),
     "documents": Method(w.DocumentsRequest, w.DocumentsResult, _documents),
     "document_rescues": Method(w.DocumentRescuesRequest, w.DocumentRescuesResult, _document_rescues),
+    "people": Method(w.PeopleRequest, w.PeopleResult, _people),
+    "people_where": Method(w.PeopleWhereRequest, w.PeopleWhereResult, _people_where),
+    "people_status": Method(w.PeopleStatusRequest, w.Empty, _people_status),
     "state_get": Method(w.StateGetRequest, w.StateGetResult, _state_get),
     "state_update": Method(w.StateUpdateRequest, w.StateUpdateResult, _state_update),
     "state_delete": Method(w.StateDeleteRequest, w.StateDeleteResult, _state_delete),

@@ -19,6 +19,7 @@ from roomful.model.publication import Position
 from roomful.model.publication import Publication as KeptPublication
 from roomful.node.node import NodeInfo
 from roomful.rooms.document_content import Operation
+from roomful.rooms.people import Person as SeenPerson
 from roomful.seams.store import Described, Rescue
 
 Payload: TypeAlias = Raw | UnsetType
@@ -555,3 +556,57 @@ class StateDeleteResult(Result, frozen=True, omit_defaults=False):
     """deleted: false if there was nothing."""
 
     deleted: bool
+
+
+# The people of rooms
+
+
+class PeopleRequest(Request, frozen=True, kw_only=True):
+    """Who is in a room, over all their connections on all nodes."""
+
+    channel: Annotated[Channel, Meta(description="The room's own, not its facet.")]
+
+
+class Person(Result, frozen=True):
+    """status: online, or away: lost, and may come back. since: of this status; last_seen: of somebody away; seconds
+    since 1970. info: as its token or a hook says. custom: what it says of itself."""
+
+    user: str
+    status: Literal["online", "away", "gone"]
+    since: float
+    last_seen: float | UnsetType = UNSET
+    info: Payload = UNSET
+    custom: Payload = UNSET
+
+    @classmethod
+    def of(cls, seen: SeenPerson) -> Person:
+        return cls(seen.user, seen.status, seen.since, seen.last_seen, seen.info, seen.custom)
+
+
+class PeopleResult(Result, frozen=True, omit_defaults=False):
+    """online, away: how many of them are."""
+
+    people: list[Person]
+    online: int
+    away: int
+
+
+class PeopleWhereRequest(Request, frozen=True, kw_only=True):
+    """In which rooms these users are."""
+
+    users: Annotated[list[str], Meta(min_length=1, max_length=1000)]
+
+
+class PeopleWhereResult(Result, frozen=True, omit_defaults=False):
+    """users: each one that was asked for, by room. missing: nodes that didn't answer in time."""
+
+    users: dict[str, dict[str, Person]]
+    missing: list[str]
+
+
+class PeopleStatusRequest(Request, frozen=True, kw_only=True):
+    """Sets what a user is shown to say of itself in a room, as long as it is there."""
+
+    channel: Annotated[Channel, Meta(description="The room's own, not its facet.")]
+    user: Annotated[str, Meta(min_length=1, description="As it is shown: `~` and the client id of an anonymous one.")]
+    status: Annotated[Raw, Meta(description="Any JSON value; null for nothing.")]

@@ -22,10 +22,11 @@ from roomful.model.publication import Draft, HistoryFilter, Page, Position
 from roomful.model.reply import PresenceStatsResult
 from roomful.node.documents import CutOut
 from roomful.node.live_document import LiveDocument
-from roomful.node.node import ChannelsInUse, Node, NodesInfo
+from roomful.node.node import ChannelsInUse, Node, NodesInfo, Whereabouts
 from roomful.node.state_rooms import StateRooms
 from roomful.rooms.document_content import BadEdit, Kind, Operation, read, write_text
 from roomful.rooms.document_content import patch as apply_patch
+from roomful.rooms.people import Person
 from roomful.rooms.update_walker import Malformed
 from roomful.seams.store import Described, Rescue
 from roomful.server.room_state import RoomState
@@ -34,6 +35,9 @@ from roomful.session.payload import check_payload, to_client
 
 AS_CONFIGURED = Override()
 
+WHERE_MAX = 1_000
+"""Users that one call may ask for: every node answers it at once."""
+
 
 class Broadcasted(msgspec.Struct, frozen=True):
     """What came of one channel of a broadcast: its position (None without history), or the error."""
@@ -41,6 +45,14 @@ class Broadcasted(msgspec.Struct, frozen=True):
     channel: str
     position: Position | None = None
     error: RoomfulError | None = None
+
+
+class PeopleOfRoom(msgspec.Struct, frozen=True):
+    """online, away: how many of them are."""
+
+    people: list[Person]
+    online: int
+    away: int
 
 
 class Calls(ABC):
@@ -225,6 +237,30 @@ class Calls(ABC):
     async def presence_stats(self, channel: str) -> PresenceStatsResult:
         """How many connections and users are in the channel. Raises NotAvailable where presence isn't kept."""
         return PresenceStatsResult(*await (await self._node()).presence_counts(channel))
+
+    async def people(self, channel: str) -> PeopleOfRoom:
+        """Everybody in a room, over all their connections. Raises NotAvailable where presence isn't kept."""
+        roster = await (await self._node()).room_people(channel)
+        return PeopleOfRoom(roster.everybody(), roster.online, roster.away)
+
+    async def where(self, users: Collection[str]) -> Whereabouts:
+        """In which rooms these users are, and since when, in one call for all of them; `people` has each of them.
+
+        Nodes that don't answer in time are named in `missing`. Raises BadRequest for more than 1,000 users.
+        """
+        if isinstance(users, str) or len(users) > WHERE_MAX:
+            raise BadRequest(f"one call asks for a list of at most {WHERE_MAX} users")
+        return await (await self._node()).where(users)
+
+    async def set_status(self, channel: str, user: str, status: Any) -> None:
+        """What a user is shown to say of itself in a room as long as it is there: any JSON, None for nothing.
+
+        The rpc method `people.status` is the same for clients. Raises NotAvailable where presence isn't kept,
+        LimitExceeded beyond `[people] status_max_bytes`.
+        """
+        value = b"null" if status is None else to_client(status)
+        check_payload(value, "json")
+        await (await self._node()).set_status(channel, user, value)
 
     async def history(
         self, channel: str, *, limit: int | None = 0, since: Position | None = None, reverse: bool = False

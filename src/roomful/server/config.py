@@ -11,6 +11,7 @@ from roomful.auth.options import TokenOptions
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
 from roomful.node.document_options import DocumentOptions
+from roomful.node.people_options import PeopleOptions
 from roomful.node.revocations import RevocationOptions
 from roomful.node.state_options import StateOptions
 from roomful.rooms.tags_filter import FilterLimits
@@ -101,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     engine: EngineOptions = EngineOptions()
     documents: DocumentOptions = DocumentOptions()
     state: StateOptions = StateOptions()
+    people: PeopleOptions = PeopleOptions()
     limits: LimitOptions = LimitOptions()
     tags_filter: FilterLimits = FilterLimits()
     webhooks: dict[str, WebhookOptions] = {}

@@ -135,6 +135,9 @@ def wire(
         revocations=config.revocations,
         rates=None if dev else Rates(stats, wheel.now, config.limits.rates),
         outboxes_max_bytes=config.limits.outboxes_max_bytes,
+        people=config.people,
+        lease_s=config.engine.lease_s,
+        renew_s=config.engine.renew_s,
     )
     authenticator = UnrevokedTokens(TokenAuthenticator(config.tokens), node.revocations)
     context = Context(

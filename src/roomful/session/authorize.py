@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
+
 from roomful.model.channel import ChannelOptions, Right, allowed_users, is_private
 from roomful.model.client import Grant, Override
 from roomful.model.disconnects import disconnect
-from roomful.model.errors import Expired, Forbidden, InvalidToken, TokenExpired
+from roomful.model.errors import Expired, Forbidden, InvalidToken, NotAvailable, TokenExpired
 from roomful.model.event import SubscribeEvent, SubscribeReply
 from roomful.model.facet import Facet, facet_of
 from roomful.node.connection_log import about
@@ -39,13 +41,25 @@ async def authorize(session: Session, channel: str, options: ChannelOptions, tok
 async def _authorize_facet(session: Session, channel: str, facet: Facet, token: str, data: bytes) -> Grant:
     """By a token for the facet or for its base, by a subscription to the base, or as a subscribe to the base without
     token would be granted."""
+    options = session.context.node.namespaces.of(facet.base)
+    visible = facet.kind != "people" or _sees_presence(session, options)
     held = session.subscriptions.get(facet.base)
-    if not token and held is not None and held.phase is not PENDING:
+    if visible and not token and held is not None and held.phase is not PENDING:
         return Grant()  # it ends with that subscription
     grant, claims = await _granted_by_token(session, channel, token) if token else (None, {})
-    options = session.context.node.namespaces.of(facet.base)
+    if not visible:
+        # Who may be in the room may not see who else is: only the facet's own name in a token says so, or a hook.
+        grant = grant if claims.get("channel") == channel else None
+        options = msgspec.structs.replace(options, subscribe="nobody", user_limited=False)
     grant = await _authorize(session, facet.base, options, data, grant, claims, facet.kind)
     return Grant(expires_at=grant.expires_at, server_refresh=grant.server_refresh, token=grant.token)
+
+
+def _sees_presence(session: Session, options: ChannelOptions) -> bool:
+    """Whether who may be in the room may see who else is. Raises NotAvailable where that isn't kept."""
+    if not options.presence:
+        raise NotAvailable("the room keeps no presence")
+    return session.context.insecure or options.see_presence.allows(session.user, subscribed=True)
 
 
 async def _authorize(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from roomful.model import command as c
-from roomful.model.errors import Forbidden
+from roomful.model.errors import Forbidden, NotAvailable
 from roomful.model.event import PublishEvent
-from roomful.model.facet import Facet
+from roomful.model.facet import BETWEEN_NODES, Facet
 from roomful.model.reply import PublishResult
 from roomful.session.payload import from_client, to_client
 from roomful.session.session import Session
@@ -19,6 +19,8 @@ async def publish_to_facet(session: Session, command: c.Publish, facet: Facet) -
     Hooks for the base aren't asked: they judge what is said in the room, and would be asked at each keystroke.
     """
     channel, node = command.channel, session.context.node
+    if facet.kind in BETWEEN_NODES:
+        raise NotAvailable("clients can't publish to it")
     reply, data = None, command.data
     if node.hooks.has(PublishEvent):
         event = PublishEvent(session.client, session.user, channel, from_client(data), session.meta, session.via)

@@ -6,6 +6,7 @@ from roomful.model import command as c
 from roomful.model.channel import Right
 from roomful.model.disconnects import disconnect
 from roomful.model.errors import BadRequest, Forbidden, NotAvailable, UnrecoverablePosition
+from roomful.model.facet import is_between_nodes
 from roomful.model.publication import HistoryFilter
 from roomful.model.reply import HistoryResult, PresenceResult, PresenceStatsResult
 from roomful.session.session import Session
@@ -29,7 +30,7 @@ async def history(session: Session, command: c.History) -> HistoryResult:
     if not channel:
         raise disconnect("bad_request")
     options = session.context.node.namespaces.of(channel)
-    if not options.has_history:
+    if not options.has_history or is_between_nodes(channel):
         raise NotAvailable("the channel has no history")
     _require(session, channel, options.history)
     session.spend_rooms("history", (channel,))

@@ -61,9 +61,13 @@ async def _with_state(session: Session, entry: Entry) -> Entry:
     """With what a facet holds, read after the position: a newer state with changes that it knows already harms nobody,
     an older one without them would."""
     state = await session.context.node.facets.snapshot(entry.subscription.channel)
-    if not state:
+    if not state.data:
         return entry
-    return msgspec.structs.replace(entry, result=msgspec.structs.replace(entry.result, data=state))
+    result = msgspec.structs.replace(entry.result, data=state.data)
+    if state.position is not None:  # it is exact, so the changes of the state since then are what follows
+        result = _told(entry.subscription, result, state.position)
+        return msgspec.structs.replace(entry, result=result, position=state.position)
+    return msgspec.structs.replace(entry, result=result)
 
 
 async def _from_stream(

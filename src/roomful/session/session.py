@@ -23,7 +23,7 @@ from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
 from roomful.model.errors import InternalError, RoomfulError, TooManyRequests, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
-from roomful.model.facet import facets_of
+from roomful.model.facet import facets_of, is_between_nodes
 from roomful.model.order import ConnectionOrder, UnsubscribeOrder
 from roomful.model.publication import Page, Publication
 from roomful.model.push import DisconnectPush, Push, UnsubscribePush
@@ -478,6 +478,9 @@ class Session:
             self.drop(subscription, *UNSUBSCRIBES["insufficient_state"])
 
     def fall_behind(self, subscription: Subscription) -> None:
+        if is_between_nodes(subscription.channel):  # the log isn't for it; it comes back to a new state
+            self.lose(subscription, Gap.UNLOGGED)
+            return
         self.context.node.stats.fell_behind += 1
         self.happens("fell_behind", channel=subscription.channel, offset=subscription.offset)
         if self._behind is None:
@@ -737,19 +740,20 @@ class Session:
         task.add_done_callback(lambda _: self._leaving and self._leaving.pop(channel))
 
     async def _leave(self, subscription: Subscription, code: int, reason: str) -> None:
-        await self._take_out(subscription)
+        clean = _is_clean(self._ended[0]) if (code, reason) == CONNECTION_CLOSED else code < 2500
+        await self._take_out(subscription, clean)
         await self._tell_left(subscription, code, reason)
 
-    async def _take_out(self, subscription: Subscription) -> None:
-        """Out of broker and presence; the others in the channel are told."""
+    async def _take_out(self, subscription: Subscription, clean: bool) -> None:
+        """Out of broker and presence; the others in the channel are told. clean: it won't come back by itself."""
         node, channel, traits = self.context.node, subscription.channel, subscription.traits
+        info = ClientInfo(self.user, self.client, self.conn_info, subscription.info)
         await self.attempt(channel, node.unlisten(channel, self.dialect, subscription, subscription.manner))
         if traits.present:
-            await self.attempt(channel, node.disappear(channel, self.client))
+            await self.attempt(channel, node.disappear(channel, info, clean=clean))
         if subscription.joining is not None:
             await asyncio.wait((subscription.joining,))  # the others mustn't hear of the leave first
         if traits.announced:
-            info = ClientInfo(self.user, self.client, self.conn_info, subscription.info)
             await self.attempt(channel, node.announce_leave(channel, info))
 
     async def _tell_left(self, subscription: Subscription, code: int, reason: str) -> None:
@@ -788,7 +792,7 @@ class Session:
 
     async def _farewell(self, subscriptions: list[Subscription], introduced: bool) -> None:
         for subscription in subscriptions:
-            await self._take_out(subscription)
+            await self._take_out(subscription, _is_clean(self._ended[0]))
         for subscription in subscriptions:  # a slow hook keeps nobody present
             await self._tell_left(subscription, *CONNECTION_CLOSED)
         if introduced:
@@ -798,3 +802,11 @@ class Session:
         hooks = self.context.node.hooks
         if hooks.has(DisconnectEvent):
             await hooks.tell(DisconnectEvent(self.client, self.user, *self._ended, self.meta))
+
+
+def _is_clean(code: int) -> bool:
+    """Whether a client whose connection ended so won't come back by itself: it said good-bye, or was sent away.
+
+    A browser that leaves the page says 1001, also where it is to be loaded anew; a lost connection has no code.
+    """
+    return code in (1000, 1005) or not Disconnect(code, "").reconnect

@@ -157,7 +157,7 @@ async def withdraw(session: Session, subscription: Subscription) -> None:
     node, channel, traits = session.context.node, subscription.channel, subscription.traits
     try:
         if traits.present:
-            await session.attempt(channel, node.disappear(channel, session.client))
+            await session.attempt(channel, node.disappear(channel, session.info_in(channel), clean=True))
             if traits.announced:  # no join was, but who looked at the presence meanwhile has seen it
                 await node.announce_leave(channel, session.info_in(channel))
         await session.attempt(channel, node.unlisten(channel, session.dialect, subscription, subscription.manner))

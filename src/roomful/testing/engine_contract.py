@@ -26,6 +26,7 @@ from roomful.model.order import (
     DisconnectOrder,
     DocumentRightsOrder,
     Order,
+    PersonStatusOrder,
     RefreshOrder,
     RevokeOrder,
     SubscribeOrder,
@@ -58,6 +59,7 @@ ORDERS: tuple[Order, ...] = (
     CommandsOrder("node-1", "session-1", b"\x00\xff", "id-1", "node-2"),
     DocumentRightsOrder("ann", "notes", "read"),
     RevokeOrder("user", "ann", 1.5, 2.5),
+    PersonStatusOrder("chat:1", "ann", b'"busy"', 6.5),
 )
 
 

@@ -1,0 +1,310 @@
+"""What subscribers of `people:` are shown of three nodes' connections, through crashes, stops and lost messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from roomful.model.client import ClientInfo
+from roomful.model.errors import InternalError, NotAvailable
+from roomful.model.publication import Draft, Position, Publication
+from roomful.node.lives import SETTLE_S
+from roomful.node.people_options import PeopleOptions
+from roomful.rooms.attendance import GRACE_S
+from roomful.rooms.people import Custom
+from roomful.rooms.recovery import Gap
+from tests.node.people_world import CHANNEL, KEEP, LEASE_S, ROOM, WALL_S, PeopleWorld, Viewer
+
+FOUND_S = 3.0
+"""Survivors have announced a death so long after the lease."""
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[PeopleWorld]:
+    world = PeopleWorld("a", "b", "c")
+    yield world
+    for side in world.sides.values():
+        side.up, side.stopped = True, False
+        await side.people.stop()
+
+
+async def test_19_tabs_and_devices_on_all_nodes_are_one_person(world: PeopleWorld) -> None:
+    viewer = await world["c"].watch()
+    tab, phone = world["a"].join("a1"), world["b"].join("a2")
+    await world.pass_time(1.0)
+    assert viewer.told == [("ann", "online")]
+    assert viewer.counts == (1, 0)
+    world["a"].leave(tab)
+    await world.pass_time(1.0)
+    assert viewer.told == [("ann", "online")]
+    world["b"].leave(phone)
+    await world.pass_time(1.0)
+    assert viewer.told == [("ann", "online"), ("ann", "gone")]
+    assert viewer.counts == (0, 0)
+
+
+async def test_who_comes_gets_the_whole_state_and_what_follows_it(world: PeopleWorld) -> None:
+    world["a"].join("a1", info=b'{"name":"Ann"}')
+    await world.pass_time(1.0)
+    early, late = await world["b"].watch(), await world["c"].watch()
+    for viewer in (early, late):
+        assert viewer.people["ann"]["info"] == {"name": "Ann"}
+        assert viewer.people["ann"]["since"] >= WALL_S
+    world["c"].join("b1", "bob")
+    await world.pass_time(1.0)
+    assert early.told == late.told == [("bob", "online")]
+    assert early.offset == late.offset
+    assert await world["a"].snapshot() == {"ann": "online", "bob": "online"}  # without anybody who listens there
+
+
+async def test_19_a_lost_person_is_away_at_once_and_gone_with_one_leave_after_the_grace(world: PeopleWorld) -> None:
+    viewer, ann = await world["b"].watch(), world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["a"].leave(ann, clean=False)
+    await world.pass_time(1.5)
+    assert viewer.statuses == {"ann": "away"}
+    assert viewer.people["ann"]["last_seen"] == pytest.approx(WALL_S + 1_001.0, abs=0.5)
+    await world.pass_time(GRACE_S - 2.0)
+    assert viewer.statuses == {"ann": "away"}
+    await world.pass_time(1.0)
+    assert viewer.told == [("ann", "online"), ("ann", "away"), ("ann", "gone")]
+
+
+async def test_19_a_crashed_nodes_people_are_away_after_the_lease_and_leave_once(world: PeopleWorld) -> None:
+    viewers = [await world["b"].watch(), await world["c"].watch()]
+    for user in ("ann", "bob"):
+        world["a"].join(f"{user}-a", user)
+    world["b"].join("bob-b", "bob")
+    world["c"].join("cid-c", "cid")
+    await world.pass_time(1.0)
+    world["a"].stopped = True
+    await world.pass_time(LEASE_S + FOUND_S)
+    for viewer in viewers:
+        assert viewer.statuses == {"ann": "away", "bob": "online", "cid": "online"}
+    await world.pass_time(GRACE_S - LEASE_S)
+    for viewer in viewers:
+        assert viewer.statuses == {"bob": "online", "cid": "online"}
+        assert viewer.told[3:] == [("ann", "away"), ("ann", "gone")]
+    assert await world["b"].snapshot() == {"bob": "online", "cid": "online"}
+
+
+async def test_19_a_survivor_that_nobody_watches_through_leaves_it_to_the_next(world: PeopleWorld) -> None:
+    world["a"].join("a1")
+    world["b"].join("b1", "bob")
+    viewer = await world["c"].watch()
+    await world.pass_time(1.0)
+    world["a"].stopped = True
+    await world.pass_time(LEASE_S + FOUND_S + 1.0)
+    assert viewer.statuses == {"ann": "away", "bob": "online"}
+
+
+@pytest.mark.parametrize("stopped_s", [LEASE_S + 5.0, GRACE_S + 20.0])
+async def test_19_a_stopped_and_continued_node_resurrects_nobody(world: PeopleWorld, stopped_s: float) -> None:
+    viewer = await world["b"].watch()
+    infos = [world["a"].join(f"{user}-a", user) for user in ("ann", "bob")]
+    world["b"].join("bob-b", "bob")
+    await world.pass_time(1.0)
+    world["a"].stopped = True
+    await world.pass_time(stopped_s)
+    told = list(viewer.told)
+    world["a"].stopped = False
+    world["a"].people.lives.notice(world.clock())  # whatever comes first looks at the clock first
+    for info in infos:  # both clients had gone elsewhere, which it finds now
+        world["a"].leave(info, clean=False)
+    await world.pass_time(0.5)
+    assert (await world["c"].snapshot()).get("ann") in (None, "away")  # a new look finds nobody again, either
+    await world.pass_time(GRACE_S + 5.0)
+    assert viewer.told == [*told, ("ann", "gone")] if ("ann", "gone") not in told else told
+    assert viewer.statuses == {"bob": "online"}
+    assert await world["c"].snapshot() == {"bob": "online"}
+
+
+async def test_19_who_is_still_on_a_continued_node_comes_back_with_it(world: PeopleWorld) -> None:
+    viewer = await world["b"].watch()
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["a"].stopped = True
+    await world.pass_time(GRACE_S + 5.0)
+    assert viewer.told[-1] == ("ann", "gone")
+    world["a"].stopped = False
+    await world.pass_time(SETTLE_S + 3.0)
+    assert viewer.statuses == {"ann": "online"}
+    assert await world["c"].snapshot() == {"ann": "online"}
+
+
+async def test_a_node_that_was_cut_off_tells_its_people_anew(
+    world: PeopleWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    viewer, gone = await world["b"].watch(), world["a"].join("b1", "bob")
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["a"].up = False
+    world["a"].leave(gone)
+    await world.pass_time(LEASE_S + FOUND_S)
+    assert viewer.statuses == {"ann": "away", "bob": "away"}
+    world["a"].up = True
+    await world.pass_time(SETTLE_S + 3.0)
+    assert viewer.statuses == {"ann": "online", "bob": "away"}
+    await world.pass_time(GRACE_S)
+    assert viewer.statuses == {"ann": "online"}
+    assert caplog.text.count("nobody says which nodes live: ") == 1
+    assert caplog.text.count("who is in 'chat:1' was not told yet: ") == 1
+    assert caplog.text.count("node a is dead: 2 people of it were in 'chat:1'") == 1
+
+
+async def test_what_the_engine_does_not_take_is_told_later(world: PeopleWorld) -> None:
+    viewer, ann = await world["b"].watch(), world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["a"].up = False
+    world["a"].leave(ann)
+    await world.pass_time(3.0)
+    assert viewer.statuses == {"ann": "online"}
+    world["a"].up = True
+    await world.pass_time(2.0)
+    assert viewer.told == [("ann", "online"), ("ann", "gone")]
+    assert await world["c"].snapshot() == {}
+
+
+async def test_a_node_that_stops_leaves_its_people_away(world: PeopleWorld) -> None:
+    viewer, ann = await world["b"].watch(), world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["a"].leave(ann, clean=False)
+    await world["a"].people.stop()
+    world.presence.drop("a")
+    world["a"].stopped = True
+    await world.settle()
+    assert viewer.statuses == {"ann": "away"}
+    await world.pass_time(GRACE_S - 5.0)
+    assert viewer.statuses == {"ann": "away"}
+    await world.pass_time(10.0)
+    assert viewer.told == [("ann", "online"), ("ann", "away"), ("ann", "gone")]
+
+
+async def test_a_hole_in_what_is_heard_ends_in_a_new_view(world: PeopleWorld) -> None:
+    viewer = await world["b"].watch()
+    world["b"].deaf = True
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["b"].deaf = False
+    world["a"].join("b1", "bob")
+    await world.pass_time(1.0)
+    assert (viewer.missed, viewer.told) == (1, [])
+    await world["b"].watch()
+    assert viewer.statuses == {"ann": "online", "bob": "online"}
+    world["b"].facets.miss(CHANNEL, Position("e", 9), Gap.TRIMMED)
+    assert viewer.missed == 2
+    await world["b"].watch()
+    assert viewer.statuses == {"ann": "online", "bob": "online"}
+
+
+async def test_what_comes_while_a_view_is_read_is_put_on_top(world: PeopleWorld) -> None:
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    world.slow = True
+    for number in range(6):
+        world["a"].join(f"b{number}", f"bob{number}")
+        if number == 3:
+            viewer = await world["b"].watch()
+        await world.pass_time(0.25)
+    await world.pass_time(1.0)
+    assert viewer.statuses == {"ann": "online"} | {f"bob{number}": "online" for number in range(6)}
+
+
+async def test_two_who_come_at_once_read_one_view(world: PeopleWorld) -> None:
+    await world["b"].watch()
+    reads = len(world["b"].people._rooms)
+    await world["b"].watch(Viewer())
+    assert len(world["b"].people._rooms) == reads == 1
+    world["b"].unwatch()
+    assert len(world["b"].people._rooms) == 0
+
+
+async def test_a_view_that_can_not_be_read_is_an_error_and_no_empty_room(world: PeopleWorld) -> None:
+    world["b"].up = False
+    with pytest.raises(InternalError):
+        await world["b"].watch()
+    world["b"].up = True
+    await world["b"].watch()
+
+
+async def test_what_a_person_says_of_itself_stays_where_it_goes(world: PeopleWorld) -> None:
+    viewer, tab = await world["b"].watch(), world["a"].join("a1")
+    await world.pass_time(1.0)
+    for side in world.sides.values():
+        side.people.customize(ROOM, "ann", Custom(b'"busy"', WALL_S + 1))
+    await world.pass_time(1.0)
+    assert viewer.people["ann"]["custom"] == "busy"
+    world["b"].join("a2")
+    await world.pass_time(1.0)
+    world["a"].leave(tab)
+    await world.pass_time(1.0)
+    assert viewer.people["ann"]["custom"] == "busy"
+    world["b"].people.customize(ROOM, "ann", Custom(b"null", WALL_S + 2))
+    await world.pass_time(1.0)
+    assert "custom" not in viewer.people["ann"]
+
+
+async def test_19_many_joins_are_few_publications_and_a_bounded_state() -> None:
+    world = PeopleWorld("a", "b", "c")
+    viewer = await world["c"].watch()
+    for step in range(80):  # twenty seconds
+        for number in range(25):
+            world["a" if number % 2 else "b"].join(f"c{step}-{number}", f"u{step}-{number}")
+        await world.pass_time(0.25)
+    await world.pass_time(2.0)
+    assert viewer.counts == (2_000, 0)
+    assert len(viewer.people) == PeopleOptions().shown_max
+    assert viewer.batches <= 2 * 25, "two nodes, one batch a second each, but for the beginning"
+    assert world["a"].stats.people_changes + world["b"].stats.people_changes == 2_000
+    state = await world["c"].people.snapshot(ROOM)
+    assert len(state.data) < 20_000
+    assert (await world["c"].people.look(ROOM)).online == 2_000
+    for side in world.sides.values():
+        await side.people.stop()
+
+
+async def test_where_users_are(world: PeopleWorld) -> None:
+    ann = world["a"].join("a1")
+    world["a"].people.join("chat:2", ClientInfo("ann", "a1"))
+    found = world["a"].people.where(["ann", "bob"])
+    assert {user: {room: entry.status for room, entry in rooms.items()} for user, rooms in found.items()} == {
+        "ann": {"chat:1": "online", "chat:2": "online"}
+    }
+    world["a"].leave(ann)
+    await world.pass_time(1.0)
+    assert list(world["a"].people.where(["ann"])["ann"]) == ["chat:2"]
+    world["a"].people.leave("chat:2", ClientInfo("ann", "a1"), True)
+    await world.pass_time(1.0)
+    assert world["a"].people.where(["ann"]) == {}
+    assert len(world["a"].people) == 0
+    assert world["a"].people.idle
+
+
+async def test_info_that_is_no_json_is_left_out(world: PeopleWorld) -> None:
+    world["a"].join("a1", info=b"\xff")
+    world["a"].join("b1", "bob", info=b'"\xff"')
+    world["a"].join("c1", "cid", info=b"{}")
+    await world.pass_time(1.0)
+    viewer = await world["b"].watch()
+    assert {user: person.get("info") for user, person in viewer.people.items()} == {
+        "ann": None, "bob": None, "cid": {},
+    }  # fmt: skip
+
+
+async def test_what_another_version_says_is_passed_over(world: PeopleWorld, caplog: pytest.LogCaptureFixture) -> None:
+    viewer = await world["b"].watch()
+    await world["a"].publish(CHANNEL, Draft(b"?"), KEEP)
+    await world["a"].add(CHANNEL, ClientInfo("ann", "a/ann", b"?"))
+    assert await world["c"].snapshot() == {}
+    assert caplog.text.count("doesn't know") + caplog.text.count("can't be read") == 2
+    world["a"].join("b1", "bob")
+    await world.pass_time(1.0)
+    assert viewer.told == [("bob", "online")]
+
+
+async def test_clients_publish_nothing(world: PeopleWorld) -> None:
+    with pytest.raises(NotAvailable):
+        await world["a"].people.publish(ROOM, ClientInfo("ann", "a1"), b"{}")
+    assert world["a"].people.hear(ROOM, Publication(b""), "")
