@@ -2,7 +2,7 @@
 
 Peers come from the registries, into build/. Server and load have one core each. Repetitions alternate between all
 peers, so that whatever else the machine does meets everybody alike. Written: benchmarks/RESULTS.md (its section),
-benchmarks/results.json and benchmarks/plots/.
+benchmarks/results.json and benchmarks/plots/. The section of crdt.py, which needs no peer, is written as well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import crdt
 from cases import SIZE, Case, all_cases, compile_load, measure
 from install import HERE, PYTHON, Missing, pip, run
 from roster import all_peers
@@ -117,6 +118,7 @@ def main() -> None:
     }
     (HERE / "results.json").write_text(json.dumps(written, indent=1) + "\n")
     draw()
+    crdt.write()
 
 
 def draw() -> None:

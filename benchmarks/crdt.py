@@ -1,10 +1,10 @@
 """What the CRDTs cost: bytes and time of 10,000 operations by 100 replicas, and what an ORSet keeps of the dead.
 
-    .venv/bin/python benchmarks/crdt.py
+    .venv/bin/python benchmarks/crdt.py      # its section of RESULTS.md alone; `make bench` does it too
 
 Every replica changes its own object; a server merges each delta, in another order than they were made; every tenth time
-a replica asks the server for what it has missed (`delta_since`). Prints Markdown for RESULTS.md. Takes a minute. The
-garbage collector rests meanwhile: no real process holds a hundred copies of everything for it to look through.
+a replica asks the server for what it has missed (`delta_since`). Takes a minute. The garbage
+collector rests meanwhile: no real process holds a hundred copies of everything for it to look through.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from time import process_time_ns
 from typing import Any, NamedTuple
 
 import msgspec
+from install import HERE
+from table import replace_section
 
 from roomful.crdt import (
     HLC,
@@ -32,6 +34,8 @@ from roomful.crdt import (
     to_json,
     to_msgpack,
 )
+
+HEADING = "CRDTs (`benchmarks/crdt.py`)"
 
 OPERATIONS, REPLICAS, NAMES, TURNOVER = 10_000, 100, 1_000, 100_000
 
@@ -161,34 +165,50 @@ def in_a_map() -> tuple[int, int]:
     return len(to_msgpack(alone)), len(to_msgpack(inside))
 
 
-def main() -> None:
-    print("## CRDTs (`benchmarks/crdt.py`)\n")
-    print(f"{date.today()}, Python {platform.python_version()}, msgspec {msgspec.__version__}, {machine()}\n")
-    print(
+def section() -> str:
+    """Markdown for RESULTS.md; each line is printed as soon as it is there."""
+    lines: list[str] = []
+
+    def say(line: str = "") -> None:
+        print(line, flush=True)
+        lines.append(line)
+
+    versions = f"Python {platform.python_version()}, msgspec {msgspec.__version__}"
+    say(f"{date.today()}, {versions}, {machine()}, load {os.getloadavg()[0]:.1f} at the start")
+    say()
+    say(
         f"{OPERATIONS:,} operations by {REPLICAS} replicas, names out of {NAMES:,}. Bytes are MessagePack's, times CPU."
     )
-    print(
-        "change: with what it reads first, which a type may put in order only then; merge: of a delta, by the server;"
-    )
-    print("since: `delta_since` for a replica that has missed about 1,000 operations.\n")
-    print("| type | change µs | merge µs | delta bytes | since µs | state bytes | as JSON | write ms | read ms |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    say("change: with what it reads first, which a type may put in order only then; merge: of a delta, by the server;")
+    say("since: `delta_since` for a replica that has missed about 1,000 operations.")
+    say()
+    say("| type | change µs | merge µs | delta bytes | since µs | state bytes | as JSON | write ms | read ms |")
+    say("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     gc.disable()
-    for kind in CHANGES:
-        row = measured(kind)
-        gc.collect()
-        print(
-            f"| {row.kind} | {row.change_us:.1f} | {row.merge_us:.1f} | {row.delta_bytes:.0f} | {row.since_us:.0f} "
-            f"| {row.state_bytes:,} | {row.json_bytes:,} | {row.encode_ms:.1f} | {row.decode_ms:.1f} |",
-            flush=True,
-        )
-    print(f"\nORSet, after {TURNOVER:,} elements were added and removed:\n")
-    print("| live elements | bytes before | bytes after | µs an operation |\n|--:|--:|--:|--:|")
-    for live in (0, 100, 1_000, 10_000):
-        before, after, took_us = turnover(live)
-        print(f"| {live:,} | {before:,} | {after:,} | {took_us:.1f} |", flush=True)
+    try:
+        for kind in CHANGES:
+            row = measured(kind)
+            gc.collect()
+            say(
+                f"| {row.kind} | {row.change_us:.1f} | {row.merge_us:.1f} | {row.delta_bytes:.0f} | {row.since_us:.0f} "
+                f"| {row.state_bytes:,} | {row.json_bytes:,} | {row.encode_ms:.1f} | {row.decode_ms:.1f} |"
+            )
+        say(f"\nORSet, after {TURNOVER:,} elements were added and removed:\n")
+        say("| live elements | bytes before | bytes after | µs an operation |\n|--:|--:|--:|--:|")
+        for live in (0, 100, 1_000, 10_000):
+            before, after, took_us = turnover(live)
+            say(f"| {live:,} | {before:,} | {after:,} | {took_us:.1f} |")
+    finally:
+        gc.enable()
     alone, inside = in_a_map()
-    print(f"\nA counter after {OPERATIONS:,} increments: {alone} bytes alone, {inside:,} inside an ORMap.")
+    say(f"\nA counter after {OPERATIONS:,} increments: {alone} bytes alone, {inside:,} inside an ORMap.")
+    return "\n".join(lines)
+
+
+def write() -> None:
+    print(f"\n## {HEADING}\n")
+    body, document = section(), HERE / "RESULTS.md"
+    document.write_text(replace_section(document.read_text(), HEADING, body))
 
 
 def machine() -> str:
@@ -198,4 +218,4 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    write()
