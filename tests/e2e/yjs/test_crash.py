@@ -22,6 +22,8 @@ from tests.e2e.yjs.writer import Typist, pause, writer
 from tests.served import Server, serve
 
 ROUNDS = 3
+AT_ONCE = 20
+"""Kills before the script looks whether everything is there."""
 TYPISTS = 4
 WORDS = 1_000
 """At most so many are acknowledged before the server is killed."""
@@ -127,8 +129,12 @@ async def test_22_nothing_that_was_acknowledged_is_lost(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
+    kills = int(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
-    print(f"seed {seed}")
-    with tempfile.TemporaryDirectory() as folder:
-        total, failed = asyncio.run(crash(Path(folder), int(sys.argv[1]), seed))
-    print(f"{total} acknowledged words, all there and once; the store failed {failed} times")
+    for done in range(0, kills, AT_ONCE):
+        with tempfile.TemporaryDirectory() as folder:
+            total, failed = asyncio.run(crash(Path(folder), min(AT_ONCE, kills - done), seed + done))
+        print(
+            f"seed {seed + done}: {total} acknowledged words, all there and once; the store failed {failed} times",
+            flush=True,
+        )
