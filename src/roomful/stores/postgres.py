@@ -1,4 +1,5 @@
-"""Documents in PostgreSQL, for several machines. One statement appends; the row of the document numbers its entries.
+"""Documents in PostgreSQL, for several machines. One statement appends what many documents have at that moment, in one
+commit; the row of each document numbers its entries.
 
 Numbers come from the locked row and not from a sequence, because a sequence isn't commit order: whoever has seen entry
 6 would never look for a 5 that was committed later. Source: Yjs protocols, section 12.7.
@@ -16,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from roomful.model.errors import ConfigError, InternalError, NotAvailable
+from roomful.model.errors import ConfigError, InternalError, NotAvailable, RoomfulError
 from roomful.seams.store import Described, Entry, Lease, Logged, RawWindow, Rescue, Snapshot, Stored
 
 log = logging.getLogger("roomful.stores")
@@ -26,6 +27,12 @@ POOL_MAX = 8
 
 DEADLINE_S = 10.0
 """A statement that takes longer fails."""
+
+WRITERS = 2
+"""Commits of appended entries under way: while one waits for the disk, the next is filled."""
+
+BATCH_MAX = 500
+"""Appends that share a commit."""
 
 CUT_POINTS = 8
 """Snapshots that are kept inside the raw window, at which it can be shortened."""
@@ -92,6 +99,26 @@ WITH numbered AS (
 SELECT head - $2 + 1 FROM numbered
 """
 
+_APPEND_ALL = """
+WITH given AS (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS given (name, number, size)
+), locked AS (
+    SELECT id FROM roomful.documents WHERE name = ANY($1::text[]) AND deleted_until IS NULL ORDER BY id FOR UPDATE
+), numbered AS (
+    UPDATE roomful.documents d SET head = head + number, log_bytes = log_bytes + size, changed_at = $4
+    FROM given, locked WHERE d.id = locked.id AND d.name = given.name RETURNING d.id, d.name, d.head - number AS before
+), added AS (
+    INSERT INTO roomful.entries (document, seq, bytes, author, at)
+    SELECT id, before + place, update, author, at
+    FROM unnest($5::text[], $6::bigint[], $7::bytea[], $8::text[], $9::float8[]) AS g (name, place, update, author, at)
+    JOIN numbered USING (name)
+)
+SELECT name, before + 1 FROM numbered
+"""  # the rows are locked in one order, or two nodes that append to the same documents could wait for each other
+
+_OF_ONE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.TransactionRollbackError)
+"""Errors that one document of a commit may have brought about: they are tried again each by itself."""
+
 _Connection = Any  # what a pool hands out; asyncpg's stubs know it under several names
 
 
@@ -103,6 +130,8 @@ class PostgresStore:
         self._clock = clock
         self._id = ""
         self._pool: Any = None
+        self._waiting: list[_Append] = []
+        self._writing: set[asyncio.Task[None]] = set()
 
     @property
     def id(self) -> str:
@@ -130,6 +159,8 @@ class PostgresStore:
         self._id = meta["store_id"]
 
     async def stop(self) -> None:
+        if self._writing:
+            await asyncio.wait(self._writing)
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -184,6 +215,67 @@ class PostgresStore:
     # Writing
 
     async def append(self, name: str, entries: Sequence[Entry], lineage: int) -> int:
+        append = _Append(name, entries, lineage, asyncio.get_running_loop().create_future())
+        self._waiting.append(append)
+        if len(self._writing) < WRITERS:
+            task = asyncio.get_running_loop().create_task(self._write())
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+        return await append.first
+
+    async def _write(self) -> None:
+        """Commit after commit, until nothing waits."""
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            try:
+                await self._append_all(batch)
+            except Exception as failure:
+                if not isinstance(failure, InternalError):
+                    log.exception("writing documents failed")
+                    failure = InternalError("the document store failed")
+                for append in batch:
+                    append.failed(failure)
+
+    async def _append_all(self, batch: list[_Append]) -> None:
+        """Each of the batch gets its number or its own error. Raises InternalError."""
+        by_name: dict[str, list[_Append]] = {}
+        for append in batch:
+            by_name.setdefault(append.name, []).append(append)
+        firsts: dict[str, int] = {}
+        if len(batch) > 1:
+            try:
+                firsts = await self._append_known(by_name)
+            except InternalError as failure:
+                if not isinstance(failure.__cause__, _OF_ONE):
+                    raise
+        for name, appends in by_name.items():
+            if name in firsts:
+                first = firsts[name]
+                for append in appends:
+                    append.done(first)
+                    first += len(append.entries)
+        alone = [append for append in batch if append.name not in firsts]
+        await asyncio.gather(*(self._append_alone(append) for append in alone))
+
+    async def _append_known(self, by_name: dict[str, list[_Append]]) -> dict[str, int]:
+        """Document → the number of its first entry, of those that there are."""
+        entries = {name: [entry for append in appends for entry in append.entries] for name, appends in by_name.items()}
+        sizes = [sum(len(entry.update) for entry in each) for each in entries.values()]
+        rows = [
+            (name, place, *entry) for name, each in entries.items() for place, entry in enumerate(map(_row, each), 1)
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        async with self._database() as db:
+            numbers = [len(each) for each in entries.values()]
+            return dict(await db.fetch(_APPEND_ALL, list(entries), numbers, sizes, self._clock(), *columns))
+
+    async def _append_alone(self, append: _Append) -> None:
+        try:
+            append.done(await self._append_one(append.name, append.entries, append.lineage))
+        except RoomfulError as error:
+            append.failed(error)
+
+    async def _append_one(self, name: str, entries: Sequence[Entry], lineage: int) -> int:
         async with self._database() as db:
             first = await self._append(db, name, entries)
             if first is not None:
@@ -340,6 +432,30 @@ class PostgresStore:
             await db.execute("DELETE FROM roomful.documents WHERE name = $1 AND deleted_until IS NOT NULL", name)
             sql = "INSERT INTO roomful.documents (name, lineage, changed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
             await db.execute(sql, name, lineage, self._clock())
+
+
+class _Append:
+    """Entries of one document, and who waits for the number of the first."""
+
+    __slots__ = ("entries", "first", "lineage", "name")
+
+    def __init__(self, name: str, entries: Sequence[Entry], lineage: int, first: asyncio.Future[int]) -> None:
+        self.name = name
+        self.entries = entries
+        self.lineage = lineage
+        self.first = first
+
+    def done(self, number: int) -> None:
+        if not self.first.done():
+            self.first.set_result(number)
+
+    def failed(self, error: Exception) -> None:
+        if not self.first.done():
+            self.first.set_exception(error)
+
+
+def _row(entry: Entry) -> tuple[bytes, str, float]:
+    return entry.update, entry.author, entry.at
 
 
 async def _entries(db: _Connection, id: int, after: int, *, refused: bool = False) -> list[Logged]:
