@@ -111,20 +111,24 @@ class Connection:
 class Client:
     """Stays connected to one of several nodes until the test ends.
 
-    hello: its connect command. failed: how often it was refused, or lost, in a row."""
+    hello: its connect command. failed: how often it was refused, or lost, in a row. open_s: how long a handshake may
+    take."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self.urls = urls
         self.connections = 0
         self.hello: dict[str, Any] = {}
         self.failed = 0
+        self.open_s = 5.0
 
     async def run(self) -> None:
         while True:
             url = self.urls[self.connections % len(self.urls)]
             self.connections += 1
             with suppress(OSError, WebSocketException, TimeoutError, Ended):
-                async with connect(url.replace("http", "ws") + "/connection/websocket", open_timeout=5) as socket:
+                async with connect(
+                    url.replace("http", "ws") + "/connection/websocket", open_timeout=self.open_s
+                ) as socket:
                     connection = Connection(socket, self.on_push)
                     reading = asyncio.ensure_future(connection.read())
                     try:

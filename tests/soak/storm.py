@@ -72,6 +72,7 @@ class Returning(Follower):
 
     def __init__(self, urls: Sequence[str], reader: Reader, user: str) -> None:
         super().__init__(urls, [ROOM], reader)
+        self.open_s = 60.0  # thousands of clients share this process, which is slower than the server
         self.hello = {"token": sign(TokenOptions(hmac_secret=SECRET), {}, user=user, now=time.time(), ttl_s=None)}
 
     def pause(self) -> float:
@@ -151,20 +152,20 @@ class Storm:
         for number, client in enumerate(self.clients):
             client.connections = number  # so that they are spread over both
             self._tasks.append(asyncio.ensure_future(client.run()))
-        await eventually(self._all_here, back_s)
+        await self._wait_for_all(back_s)
         publishing = asyncio.ensure_future(self._publish(interval_s))
         third = await self.add_node()
         self.urls.remove(first.url)
         drained = time.monotonic()
         status = await first.stop()  # SIGTERM
         assert status == 0, f"the drained node ended with {status}"
-        await eventually(self._all_here, back_s)
+        await self._wait_for_all(back_s)
         after_drain_s = time.monotonic() - drained
         self.urls.remove(second.url)
         killed = time.monotonic()
         os.kill(second.pid, signal.SIGKILL)
         await second.stop()
-        await eventually(self._all_here, back_s)
+        await self._wait_for_all(back_s)
         after_crash_s = time.monotonic() - killed
         publishing.cancel()
         await asyncio.wait((publishing,))
@@ -181,8 +182,14 @@ class Storm:
         await asyncio.wait(self._tasks)
         await self._stack.aclose()
 
-    def _all_here(self) -> bool:
-        return all(client.subscribed for client in self.clients)
+    async def _wait_for_all(self, seconds: float) -> None:
+        try:
+            await eventually(lambda: all(client.subscribed for client in self.clients), seconds)
+        except TimeoutError:
+            here = sum(bool(client.subscribed) for client in self.clients)
+            let_in = [int(gauge.last["roomful_connections_opened_total"]) for gauge in self.gauges]
+            told = f"{here} of {len(self.clients)} are here after {seconds} s; the nodes let in {let_in} in all"
+            raise AssertionError(told) from None
 
     async def _publish(self, interval_s: float) -> None:
         async with httpx.AsyncClient(headers={"X-API-Key": SECRET}, timeout=5.0) as http:
