@@ -7,6 +7,7 @@ the same bytes and does nothing but count the answers. How long a publication ta
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import platform
@@ -119,9 +120,13 @@ async def of_nats(server: NatsServer) -> None:
 
 
 async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engines", nargs="*", default=["redis", "nats"], help="redis, nats; without any: both")
+    given = parser.parse_args()
     machine = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
     print(f"Python {platform.python_version()}, {machine}, {time.strftime('%F')}")
-    for name, run in (("redis", of_redis), ("nats", of_nats)):
+    for name in given.engines:
+        run = of_redis if name == "redis" else of_nats
         program = find(f"{name}-server")
         assert program is not None, f"{name}-server isn't installed"
         version = await asyncio.to_thread(

@@ -210,3 +210,10 @@ async def test_29_who_has_left_costs_nothing(station: Station) -> None:
     station.watch.on_lapse(["log"])
     await asyncio.sleep(0)
     assert (station.reads, station.watch._places) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("check_s", "calls", "pause_s"), [(5.0, 1, 5.0), (5.0, 10, 0.5), (5.0, 20, 0.25), (5.0, 200, 0.25), (0.1, 10, 0.1)]
+)
+def test_a_round_is_spread_and_never_rushed(check_s: float, calls: int, pause_s: float) -> None:
+    assert log_watch.pause_s(check_s, calls) == pause_s

@@ -28,6 +28,9 @@ log = logging.getLogger("roomful.node")
 CHECK_S = 5.0
 CHECK_EACH = 500
 """Streams compared in one call."""
+PAUSE_S = 0.25
+"""Between two of these calls, at least: beyond 10,000 streams a round takes longer than the 5 s of `check_s`. NATS has to
+be asked for each of them; with 25,000 a node that alone kept two cores busy, and links were taken for mute."""
 SETTLE_S = 1.0
 """The head may be ahead because its publications are still on their way here. After this long they are missing."""
 SPREAD_S = 5.0
@@ -137,7 +140,7 @@ class LogWatch:
         while True:
             slices = list(_slices(list(self._places), CHECK_EACH))
             for channels in slices:
-                await asyncio.sleep(self._check_s / len(slices))
+                await asyncio.sleep(pause_s(self._check_s, len(slices)))
                 eager.later(self._check(channels))
             if not slices:
                 await asyncio.sleep(self._check_s)
@@ -226,6 +229,11 @@ class LogWatch:
             if due >= 0.05:
                 await asyncio.sleep(due)
                 due = 0.0
+
+
+def pause_s(check_s: float, calls: int) -> float:
+    """Between two calls of a round that should take `check_s`."""
+    return max(check_s / calls, min(PAUSE_S, check_s))
 
 
 def _slices(items: Collection[ItemT], size: int) -> Iterator[list[ItemT]]:
