@@ -13,8 +13,8 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     url: where nodes meet: "memory://" (one process, nothing beside it), "local://" (the workers of one `roomful serve`,
     through a private Redis that it runs), "redis://…", "nats://…"; a bare word means `word://`.
     publish_deadline_s: a publish that the engine hasn't confirmed by then answers with an error.
-    check_s: how often a node compares what it has heard with the heads of the log, and repairs what it missed. With more
-    than 10,000 channels a round takes longer: 2,000 of them a second.
+    check_s: how often a node compares what it has heard with the heads of the log, and repairs what it missed. With
+    more than 10,000 channels a round takes longer: 2,000 of them a second.
     idempotency_ttl_s: how long a key makes a retry harmless. The default is the reference's (section 22).
 
     For engines that nodes share:

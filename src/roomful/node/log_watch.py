@@ -29,8 +29,8 @@ CHECK_S = 5.0
 CHECK_EACH = 500
 """Streams compared in one call."""
 PAUSE_S = 0.25
-"""Between two of these calls, at least: beyond 10,000 streams a round takes longer than the 5 s of `check_s`. NATS has to
-be asked for each of them; with 25,000 a node that alone kept two cores busy, and links were taken for mute."""
+"""Between two of these calls, at least: beyond 10,000 streams a round takes longer than the 5 s of `check_s`. NATS has
+to be asked for each of them; with 25,000 a node that alone kept two cores busy, and links were taken for mute."""
 SETTLE_S = 1.0
 """The head may be ahead because its publications are still on their way here. After this long they are missing."""
 SPREAD_S = 5.0
