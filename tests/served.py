@@ -22,7 +22,7 @@ import pytest
 START_S = 30.0
 STOP_S = 20.0
 
-LISTENING = re.compile(r"http://127\.0\.0\.1:(\d+)")
+LISTENING = re.compile(r"https?://127\.0\.0\.1:(\d+)")
 
 
 class Server:

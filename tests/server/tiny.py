@@ -20,7 +20,7 @@ from roomful.node.admission import Admission
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.seams.transport import Request, Transport
-from roomful.server.config import ServerOptions
+from roomful.server.config import Config, ServerOptions
 from roomful.server.serve import serve
 from roomful.server.worker_peers import Peers
 from roomful.testing.echo import EchoReceiver
@@ -60,6 +60,10 @@ class Tiny:
 
     def serving(self) -> None:
         self.say("serving")
+
+    def reload(self, config: Config) -> list[str]:
+        self.say("reload")
+        return ["server.port"]
 
     async def start(self) -> None:
         self.say("start")

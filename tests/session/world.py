@@ -24,7 +24,7 @@ from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.refresh import on_expiry
-from roomful.session.session import FILTER_LIMITS, Context, Session
+from roomful.session.session import FILTER_LIMITS, Context, InForce, Session
 from roomful.session.unrevoked import UnrevokedTokens
 from roomful.testing.client import Client, MemoryTransport
 from roomful.testing.clock import VirtualClock
@@ -96,12 +96,11 @@ class World:
             node=self.node,
             authenticator=UnrevokedTokens(TokenAuthenticator(tokens, clock=self.wall), self.node.revocations),
             options=options or ConnectionOptions(),
-            limits=limits,
+            in_force=InForce(limits, anonymous=anonymous),
             handlers=HANDLERS,
             orders=ORDERS,
             on_expiry=on_expiry,
             read_page=read_page,
-            anonymous=anonymous,
             insecure=insecure,
             new_id=lambda: str(uuid.uuid4()),
             random=lambda: 0.5,

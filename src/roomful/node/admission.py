@@ -39,11 +39,16 @@ class Admission:
     ) -> None:
         self._stats = stats
         self._now = now
-        self._max = per_address_max
-        self._buckets = Buckets(Rate(handshakes_per_s, handshakes_per_s)) if handshakes_per_s > 0 else None
+        self._buckets: Buckets | None = None
+        self.limit(handshakes_per_s=handshakes_per_s, per_address_max=per_address_max)
         self._unsettled: dict[str, int] = {}
         self._queue = 0.0  # who was sent away and hasn't had its time yet
         self._latest = 0.0
+
+    def limit(self, *, handshakes_per_s: float, per_address_max: int) -> None:
+        """From now on so many."""
+        self._max = per_address_max
+        self._buckets = Buckets(Rate(handshakes_per_s, handshakes_per_s)) if handshakes_per_s > 0 else None
 
     def ask(self, address: str) -> SentAway | None:
         """None: the client may come in. address: "" on a Unix socket, where all clients are alike."""
@@ -65,13 +70,13 @@ class Admission:
 
     def arrived(self, address: str) -> None:
         """A connection is open that hasn't said who it is."""
-        if self._max and address:
+        if address:
             key = neighbourhood(address)
             self._unsettled[key] = self._unsettled.get(key, 0) + 1
 
     def settled(self, address: str) -> None:
         """It has, or it has gone. Once for each `arrived`."""
-        if self._max and address:
+        if address:
             key = neighbourhood(address)
             self._unsettled[key] -= 1
             if not self._unsettled[key]:

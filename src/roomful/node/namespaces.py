@@ -32,6 +32,10 @@ class Namespaces:
         self._channel_max_bytes = channel_max_bytes
         self._patterns = {name: re.compile(o.channel_regex) for name, o in options.items() if o.channel_regex}
 
+    def limit(self, channel_max_bytes: int) -> None:
+        """From now on a channel's name may be so long."""
+        self._channel_max_bytes = channel_max_bytes
+
     def of(self, channel: str) -> ChannelOptions:
         """The channel's options. Raises BadRequest (107: too long, not the alphabet), UnknownChannel (102).
 

@@ -35,11 +35,18 @@ class Rates:
         self._now = now
         self._of_clients: dict[str, dict[str, Buckets]] = {}
         self._of_rooms: dict[str, Buckets] = {}
+        self.take_over(options)
+
+    def take_over(self, options: RateOptions) -> None:
+        """From now on these, with full buckets; a connection of before that had none has none still."""
+        of_clients: dict[str, dict[str, Buckets]] = {}
+        of_rooms: dict[str, Buckets] = {}
         for by, command, rate in options.configured():
             if by == ROOM:
-                self._of_rooms[command] = Buckets(Rate.parse(rate))
+                of_rooms[command] = Buckets(Rate.parse(rate))
             else:
-                self._of_clients.setdefault(command, {})[by] = Buckets(Rate.parse(rate))
+                of_clients.setdefault(command, {})[by] = Buckets(Rate.parse(rate))
+        self._of_clients, self._of_rooms = of_clients, of_rooms
 
     def allowance(self, client: str, address: str) -> Allowance | None:
         """Of a new connection; None where nothing is limited. address: "" on a Unix socket, where it counts nothing."""

@@ -19,6 +19,7 @@ from roomful.server import api, metrics, routes
 from roomful.server.calls import Calls
 from roomful.server.config import Config
 from roomful.server.config_check import check
+from roomful.server.reload import reload
 from roomful.server.settings import load
 from roomful.server.signals import on_termination
 from roomful.server.wiring import Live, wire
@@ -92,6 +93,19 @@ class Roomful(Calls):
         if self._live is not None:
             raise ConfigError("the server is already running")
         self._config, self._dev = config, dev
+
+    def reload(self, config: Config) -> list[str]:
+        """Puts the keys and the limits of a configuration into force while it runs; no connection notices.
+
+        What has changed otherwise needs a new start: the names of these keys, such as "server.port". Raises ConfigError
+        for a configuration that can't be used; then nothing has changed.
+        """
+        if self._live is None:
+            check(config)
+            self._config = config
+            return []
+        self._live, changed = reload(self._live, config)
+        return changed
 
     # Its life
 

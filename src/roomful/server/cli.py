@@ -91,7 +91,7 @@ def serve(
     engine: Annotated[str | None, typer.Option(metavar="URL", help="Where servers meet.")] = None,
     worker: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve clients until SIGTERM or Ctrl-C.
+    """Serve clients until SIGTERM or Ctrl-C; SIGHUP reloads keys, limits and TLS files.
 
     Settings come from a TOML file, then environment variables ROOMFUL_…, then these options; the last one wins.
 
@@ -122,8 +122,14 @@ def serve(
     with _mistakes_told():
         served = load_app(target) if target else Roomful()
         dev = dev or served.dev
-        chosen = _configuration(served, target, config, flags, data)
-        _look_over(chosen, dev)
+        own = served.config
+
+        def read() -> Config:
+            found = _configuration(own, target, config, flags, data)
+            _look_over(found, dev)
+            return found
+
+        chosen = read()
         served.configure(chosen, dev=dev)
         _make_directory(chosen.server.uds, settings.data_directory(data))
         workers_at = settings.data_directory(data) / "workers"
@@ -131,7 +137,9 @@ def serve(
         with _engine_told():
             if worker is None and (chosen.server.workers > 1 or local):
                 supervise(_worker_command, chosen.server, workers_at, local)
-            run(served, chosen.server, Peers(workers_at, worker, chosen.server.workers) if worker else None)
+            peers = Peers(workers_at, worker, chosen.server.workers) if worker else None
+            # Under --dev a terminal that is closed ends the server, as it would any other program.
+            run(served, chosen.server, peers, None if dev else read)
 
 
 @app.command()
@@ -344,13 +352,14 @@ def _module(name: str) -> Any:
 
 
 def _configuration(
-    served: Roomful, target: str | None, file: Path | None, flags: dict[settings.KeyPath, object], data: Path | None
+    own: Config | None, target: str | None, file: Path | None, flags: dict[settings.KeyPath, object], data: Path | None
 ) -> Config:
-    if served.config is None:
+    """own: what the application was made with, which stands for file and environment."""
+    if own is None:
         return settings.load(file, flags=flags, data=data)
     if file is not None:
         raise ConfigError(f"{target} has a Config of its own, so --config {file} would not be read")
-    return settings.overlay(served.config, flags, data=data)
+    return settings.overlay(own, flags, data=data)
 
 
 def _look_over(config: Config, dev: bool) -> None:

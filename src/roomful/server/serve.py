@@ -21,8 +21,9 @@ from starlette.types import ASGIApp
 
 from roomful.model.errors import ConfigError
 from roomful.node.admission import Admission
-from roomful.server.config import ServerOptions
+from roomful.server.config import Config, ServerOptions
 from roomful.server.listen import Share, bound_sockets, url_of
+from roomful.server.reload import on_hangup
 from roomful.server.signals import SIGNALS
 from roomful.server.supervisor import end_with_supervisor
 from roomful.server.worker_peers import Peers
@@ -71,6 +72,10 @@ class Served(Protocol):
         """It is one of several workers."""
         ...
 
+    def reload(self, config: Config) -> list[str]:
+        """New settings; the names of those that need a new start."""
+        ...
+
     async def start(self) -> None: ...
 
     async def drain(self, drain_s: float) -> None:
@@ -80,11 +85,13 @@ class Served(Protocol):
     async def stop(self) -> None: ...
 
 
-def serve(app: Served, options: ServerOptions, peers: Peers | None = None) -> NoReturn:
+def serve(
+    app: Served, options: ServerOptions, peers: Peers | None = None, reread: Callable[[], Config] | None = None
+) -> NoReturn:
     """Serves until SIGTERM or SIGINT, sends everybody away, stops, and ends the process within a second.
 
     peers: this is one of several workers, started by a supervisor; then the port is shared, and the line with the URL
-    is left to the supervisor.
+    is left to the supervisor. reread: reads the settings anew, at each SIGHUP; None: SIGHUP isn't looked after.
 
     The status is 0, or 1 when a step of the end failed or took too long; 1 also at a second signal, which ends it at
     once. Prints a line with the URL when it listens. Raises ConfigError when it can't listen or can't use its TLS
@@ -96,7 +103,7 @@ def serve(app: Served, options: ServerOptions, peers: Peers | None = None) -> No
     server = _Server(_uvicorn_config(app.asgi, bridge, HttpEntrance(app.streams), options), peers)
     share: Share | None = None if peers is None else "more"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, bound_sockets(options, share) as sockets:
-        status = runner.run(_serve(app, server, bridge, sockets, options.drain_s))
+        status = runner.run(_serve(app, server, bridge, sockets, options.drain_s, reread))
         _exit_soon(status)
     sys.exit(status)
 
@@ -146,7 +153,14 @@ def _uvicorn_config(asgi: ASGIApp, bridge: Bridge, entrance: HttpEntrance, optio
     return config
 
 
-async def _serve(app: Served, server: _Server, bridge: Bridge, sockets: list[socket.socket], drain_s: float) -> int:
+async def _serve(
+    app: Served,
+    server: _Server,
+    bridge: Bridge,
+    sockets: list[socket.socket],
+    drain_s: float,
+    reread: Callable[[], Config] | None,
+) -> int:
     """The status to end with."""
     told_to_end = asyncio.Event()
     with _signals(told_to_end.set):
@@ -154,6 +168,9 @@ async def _serve(app: Served, server: _Server, bridge: Bridge, sockets: list[soc
             end_with_supervisor()
         app.serving()
         await app.start()
+        if reread is not None:
+            tls = server.config.ssl
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup, reread, app.reload, tls)
         _freeze()
         serving = asyncio.create_task(server.serve(sockets))
         await _either(serving, told_to_end)

@@ -1,8 +1,9 @@
 """Many processes that serve one port: started, watched, restarted, and ended together.
 
 The first worker is started alone, so that what is wrong with all of them is said once; then the others. A worker that
-dies later is started again, after a pause that grows while it keeps dying. SIGTERM and SIGINT are passed on, and the
-status is 0 if every worker's is. A worker whose supervisor is killed ends by itself: its standard input closes.
+dies later is started again, after a pause that grows while it keeps dying. SIGTERM, SIGINT and SIGHUP (reload) are
+passed on, and the status is 0 if every worker's is. A worker whose supervisor is killed ends by itself: its standard
+input closes.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._tell_all, signal.SIGHUP)
         try:
             if self._engine is not None:
                 self._url = await self._engine.start()
@@ -117,6 +119,7 @@ class Supervisor:
             *self._command(number, self._url),
             stdin=asyncio.subprocess.PIPE,  # closes with us
             start_new_session=True,  # Ctrl-C reaches us only, once
+            preexec_fn=_ignore_hangup,
         )
 
     async def _listens(self, number: int) -> bool:
@@ -199,6 +202,11 @@ def end_with_supervisor() -> None:
             signal.raise_signal(signal.SIGTERM)
 
     loop.add_reader(0, on_input)
+
+
+def _ignore_hangup() -> None:
+    """A worker that is told to reload before it can would end; it is just reading the settings anyway."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _how(status: int) -> str:

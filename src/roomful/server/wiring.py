@@ -41,7 +41,7 @@ from roomful.seams.engine import Engine
 from roomful.seams.store import DocumentStore
 from roomful.seams.transport import Receiver, Request, Transport
 from roomful.server.api_keys import ApiKeys
-from roomful.server.config import Config, without_password
+from roomful.server.config import ApiOptions, Config, without_password
 from roomful.server.settings import SQLITE, absolute_store, data_directory
 from roomful.session.catch_up import read_page
 from roomful.session.dispatch import HANDLERS, ORDERS
@@ -49,7 +49,7 @@ from roomful.session.document_access import Gate
 from roomful.session.document_session import DocumentContext, DocumentSession
 from roomful.session.options import LimitOptions
 from roomful.session.refresh import on_expiry
-from roomful.session.session import Context, Session
+from roomful.session.session import Context, InForce, Session
 from roomful.session.unrevoked import UnrevokedTokens
 from roomful.stores.memory import MemoryStore
 from roomful.stores.sqlite import SqliteStore
@@ -98,6 +98,7 @@ class Live:
     documents: Documents
     state: StateRooms
     context: Context
+    authenticator: UnrevokedTokens
     api_keys: ApiKeys
     metrics_keys: ApiKeys
     lag: LagMonitor
@@ -144,12 +145,11 @@ def wire(
         node=node,
         authenticator=authenticator,
         options=config.connection,
-        limits=config.limits,
+        in_force=InForce(config.limits, anonymous=config.tokens.anonymous),
         handlers=HANDLERS,
         orders=ORDERS,
         on_expiry=on_expiry,
         read_page=read_page,
-        anonymous=config.tokens.anonymous,
         insecure=dev,
         new_id=lambda: str(uuid.uuid4()),
         random=random.random,
@@ -210,8 +210,9 @@ def wire(
         documents=documents,
         state=state,
         context=context,
+        authenticator=authenticator,
         api_keys=ApiKeys(config.api),
-        metrics_keys=ApiKeys(msgspec.structs.replace(config.api, keys=(*config.metrics.keys, *config.api.keys))),
+        metrics_keys=ApiKeys(keys_of_metrics(config)),
         lag=LagMonitor(),
         websocket_routes=(rooms, uni_websocket(context), *_document_routes(document_context), *more_routes),
         transport_options=transport_options,
@@ -222,6 +223,11 @@ def wire(
         },
         webhooks=_webhooks(config, hooks, stats),  # last: if anything before raises, no hook was added
     )
+
+
+def keys_of_metrics(config: Config) -> ApiOptions:
+    """Those that open `/metrics`."""
+    return msgspec.structs.replace(config.api, keys=(*config.metrics.keys, *config.api.keys))
 
 
 def _webhooks(config: Config, hooks: Hooks, stats: Stats) -> Webhooks | None:

@@ -126,6 +126,16 @@ Handler = Callable[["Session", Any], Awaitable[Result | None]]
 OrderHandler = Callable[["Session", Any], Awaitable[None]]
 
 
+class InForce:
+    """What a reload of the settings replaces, for all sessions at once. See `Context`."""
+
+    __slots__ = ("anonymous", "limits")
+
+    def __init__(self, limits: LimitOptions, *, anonymous: bool) -> None:
+        self.limits = limits
+        self.anonymous = anonymous
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What all sessions of a node share.
@@ -140,17 +150,24 @@ class Context:
     node: Node
     authenticator: Authenticator
     options: ConnectionOptions
-    limits: LimitOptions
+    in_force: InForce
     handlers: Mapping[type, Handler]
     orders: Mapping[type, OrderHandler]
     on_expiry: Callable[[Session], None]
     read_page: Callable[[Session, Subscription], Coroutine[Any, Any, None]]
-    anonymous: bool
     insecure: bool
     new_id: Callable[[], str]
     random: Callable[[], float]
     filters: FilterLimits = FILTER_LIMITS
     kept_headers: frozenset[str] = frozenset()
+
+    @property
+    def limits(self) -> LimitOptions:
+        return self.in_force.limits
+
+    @property
+    def anonymous(self) -> bool:
+        return self.in_force.anonymous
 
 
 class Session:
