@@ -245,7 +245,7 @@ async def test_a_document_that_was_left_is_heard_no_more_and_may_come_back_at_on
     assert peer.engine.channels == set()
 
 
-async def test_a_node_with_another_store_gives_way(cluster: Cluster) -> None:
+async def test_a_node_with_another_store_gives_way(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     peer = await cluster.peer()
     here = await peer.open()
     here.show(1)
@@ -258,14 +258,18 @@ async def test_a_node_with_another_store_gives_way(cluster: Cluster) -> None:
     assert peer.documents.trouble == ""
     await here.type("we go on")
     assert not here.live.failed
+    assert "node %s has another document store; documents are not available on this node" in {
+        record.msg for record in caplog.records
+    }
 
 
-async def test_a_message_that_cannot_be_read_costs_nothing(cluster: Cluster) -> None:
+async def test_a_message_that_cannot_be_read_costs_nothing(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     peer = await cluster.peer()
     here = await peer.open()
     await peer.engine.broker.publish(channel_of("notes"), Draft(b"\xff"), Retention())
     await here.type("hello")
     assert here.text == "hello"
+    assert "a message about document %r can't be read: %s" in {record.msg for record in caplog.records}
 
 
 def test_no_client_reaches_these_channels() -> None:

@@ -269,11 +269,14 @@ async def test_what_others_have_appended_is_read(world: World) -> None:
     assert live.seq == (await world.store.heads(["notes"]))["notes"]
 
 
-async def test_entries_that_the_engine_refuses_are_set_aside(world: World) -> None:
+async def test_entries_that_the_engine_refuses_are_set_aside(world: World, caplog: pytest.LogCaptureFixture) -> None:
     await world.store.append("notes", [Entry(bytes.fromhex("010101000401017402686900")), Entry(b"rubbish")], 1)
     live = await world.documents.open("notes")
     assert str(live.room.live().get("t", type=Text)) == "hi"
     assert [one.entry.update for one in world.store.quarantined["notes"]] == [b"rubbish"]
+    assert "document %r: the engine refuses entries %s of its log; they are set aside" in {
+        record.msg for record in caplog.records
+    }
 
 
 @pytest.mark.parametrize("name", ["a", "a/b c", "é", "😀", "x" * 512])
@@ -350,8 +353,11 @@ async def test_the_application_begins_a_document_once(world: World) -> None:
     assert asked == ["notes"]
 
 
-async def test_a_hook_that_begins_it_with_nonsense_opens_nothing(world: World) -> None:
+async def test_a_hook_that_begins_it_with_nonsense_opens_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.hooks.add(DocumentLoadEvent, None, lambda event: DocumentLoadReply(b"nonsense"))
     with pytest.raises(InternalError):
         await world.documents.open("notes")
     assert await world.store.load("notes") is None
+    assert "the hook that loads document %r answered no update: %s" in {record.msg for record in caplog.records}

@@ -154,7 +154,7 @@ async def test_1_what_was_missed_unnoticed_is_found_by_the_check(monkeypatch: py
     station.watch.stop()
 
 
-async def test_8_what_the_log_has_trimmed_meanwhile_is_told(station: Station) -> None:
+async def test_8_what_the_log_has_trimmed_meanwhile_is_told(station: Station, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(5):
         await station.publish(heard=False, keep=SMALL)
     station.watch.on_lapse(["log"])
@@ -164,6 +164,9 @@ async def test_8_what_the_log_has_trimmed_meanwhile_is_told(station: Station) ->
     assert (head.offset, gap, station.listener.got) == (5, Gap.TRIMMED, [])
     await station.publish(heard=True)
     assert station.listener.got == [6], "it goes on from there"
+    assert "this node has missed publications of %r, and the log can't give them back: %s" in {
+        record.msg for record in caplog.records
+    }
 
 
 async def test_1_another_life_of_the_log_is_told(station: Station) -> None:
@@ -189,7 +192,7 @@ async def test_1_who_listens_to_a_channel_without_log_is_told_of_each_lapse(stat
     assert station.listener.missed == [(None, Gap.DEAF)]
 
 
-async def test_6_a_log_that_cant_be_read_is_tried_again(station: Station) -> None:
+async def test_6_a_log_that_cant_be_read_is_tried_again(station: Station, caplog: pytest.LogCaptureFixture) -> None:
     station.failing = True
     await station.publish(heard=False)
     await station.publish(heard=True)
@@ -200,6 +203,9 @@ async def test_6_a_log_that_cant_be_read_is_tried_again(station: Station) -> Non
     station.failing = False
     await station.publish(heard=True)
     await station.listener.until(lambda: station.listener.got == [1, 2, 3])
+    assert {"the heads of the log can't be read: %s", "the log of %r can't be read, so the node stays behind: %s"} <= {
+        record.msg for record in caplog.records
+    }
 
 
 async def test_29_who_has_left_costs_nothing(station: Station) -> None:

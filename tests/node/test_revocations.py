@@ -148,7 +148,7 @@ async def test_27_none_is_forgotten_for_another() -> None:
     await node.revoke("user", "dan")
 
 
-async def test_27_a_deaf_node_sends_away_who_was_there_and_catches_up() -> None:
+async def test_27_a_deaf_node_sends_away_who_was_there_and_catches_up(caplog: pytest.LogCaptureFixture) -> None:
     cluster = Cluster()
     deaf, others = Deaf(cluster.engine), await cluster.node()
     members = [Member("1", START)]
@@ -169,6 +169,9 @@ async def test_27_a_deaf_node_sends_away_who_was_there_and_catches_up() -> None:
     assert not node.unsure
     assert said(node) == {("user", "ann")}
     assert late.ended == []
+    assert "the engine is silent, so revocations aren't heard: sending %d clients away" in {
+        record.msg for record in caplog.records
+    }
 
 
 async def test_27_a_deaf_node_keeps_its_clients_unless_told_otherwise_and_catches_up() -> None:
@@ -188,7 +191,7 @@ async def test_27_a_deaf_node_keeps_its_clients_unless_told_otherwise_and_catche
     assert len(member.reviews) == 1
 
 
-async def test_27_it_stays_unsure_until_the_log_was_read() -> None:
+async def test_27_it_stays_unsure_until_the_log_was_read(caplog: pytest.LogCaptureFixture) -> None:
     cluster = Cluster()
     deaf = Deaf(cluster.engine)
     node = await cluster.node([], deaf, when_deaf="close")
@@ -206,6 +209,7 @@ async def test_27_it_stays_unsure_until_the_log_was_read() -> None:
     deaf.broker = working
     cluster.pass_time(1.2)
     assert not node.unsure
+    assert "what was revoked meanwhile can't be read yet: %s" in {record.msg for record in caplog.records}
 
 
 async def test_27_a_log_that_was_lost_is_written_again_by_those_who_know() -> None:

@@ -322,13 +322,16 @@ async def test_what_pubsub_loses_is_read_in_the_log(world: World) -> None:
     assert there.values == {"likes": 2}, "the log is read before a change too"
 
 
-async def test_a_dead_broker_keeps_nobody_from_sharing(world: World) -> None:
+async def test_a_dead_broker_keeps_nobody_from_sharing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     here, there = await world.here.subscribe(), await world.there.subscribe()
     world.lane.up = False
     await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
     await world.there.publish(BOB, object="likes", op="increment")
     await world.look()
     assert here.values == there.values == {"likes": 2}
+    assert "a change of the state of %r is stored, but was told only here: %s" in {
+        record.msg for record in caplog.records
+    }
 
 
 async def test_changes_that_come_together_are_written_together(world: World) -> None:
@@ -372,7 +375,7 @@ async def test_a_room_that_nobody_uses_is_unloaded_and_loaded_again(world: World
     assert (await world.here.subscribe()).values == {"likes": 1}
 
 
-async def test_what_cannot_be_read_is_not_taken_for_empty(world: World) -> None:
+async def test_what_cannot_be_read_is_not_taken_for_empty(world: World, caplog: pytest.LogCaptureFixture) -> None:
     await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
     for rubbish in (b"\xc1", msgspec.msgpack.encode({"object": "x", "delta": [9, "gcounter", []]})):
         first = await world.store.append(STORE_PREFIX + ROOM, [Entry(rubbish)], 0)
@@ -380,15 +383,21 @@ async def test_what_cannot_be_read_is_not_taken_for_empty(world: World) -> None:
             await world.there.rooms.snapshot(ROOM)
         await world.store.quarantine(STORE_PREFIX + ROOM, [first], "rubbish")
     assert msgspec.json.decode((await world.there.rooms.snapshot(ROOM)).data)["objects"]
+    assert "the store has for the state of %r what this version can't read: %s" in {
+        record.msg for record in caplog.records
+    }
 
 
-async def test_nodes_with_different_stores_serve_no_state(world: World) -> None:
+async def test_nodes_with_different_stores_serve_no_state(world: World, caplog: pytest.LogCaptureFixture) -> None:
     other = Side(world.lane, MemoryStore(), world.clock, StateOptions())
     await world.here.subscribe()
     await other.subscribe()
     await other.publish(ANN, object="likes", type="gcounter", op="increment")
     with pytest.raises(NotAvailable):
         await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+    assert "another node keeps state in the store %s, this one in %s: no state is served" in {
+        record.msg for record in caplog.records
+    }
 
 
 async def test_a_deleted_state_is_gone_for_everybody_and_in_the_store(world: World) -> None:

@@ -127,7 +127,9 @@ async def test_20_a_typist_who_left_has_stopped_at_once(pair: Pair) -> None:
     assert await pair.there.state() == [{"user": "bob"}]
 
 
-async def test_a_dead_broker_is_told_to_who_types_and_to_nobody_else(pair: Pair) -> None:
+async def test_a_dead_broker_is_told_to_who_types_and_to_nobody_else(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
     await pair.type()
     pair.lane.up = False
     with pytest.raises(InternalError):
@@ -135,6 +137,7 @@ async def test_a_dead_broker_is_told_to_who_types_and_to_nobody_else(pair: Pair)
     await pair.pass_time(HEARD_S + 2.0)
     assert pair.there.viewer.shown == [("ann", True), ("ann", False)]
     assert (len(pair.here.rooms), len(pair.there.rooms)) == (0, 0)
+    assert "the typing in %r was not told: %s" in {record.msg for record in caplog.records}
 
 
 @pytest.mark.parametrize("data", [b"", b"1", b"{}", b'{"typing":1}', b'{"typing":true,"user":"bob"}', b"\xff"])
@@ -144,9 +147,12 @@ async def test_anything_else_is_refused(pair: Pair, data: bytes) -> None:
     assert len(pair.here.rooms) == 0
 
 
-async def test_what_another_version_says_shows_nothing(pair: Pair) -> None:
+async def test_what_another_version_says_shows_nothing(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     assert pair.here.rooms.hear(ROOM, Publication(b'{"keys":3}', info=ANN), "")
     assert pair.here.viewer.shown == []
+    assert "another node says of the typing in %r what this version doesn't know: %s" in {
+        record.msg for record in caplog.records
+    }
 
 
 async def test_where_nobody_watches_any_more_nothing_is_kept(pair: Pair) -> None:

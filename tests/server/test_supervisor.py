@@ -60,7 +60,10 @@ async def test_one_that_dies_before_it_listens_ends_all(tmp_path: Path, capsys: 
 
 
 async def test_the_stubborn_are_killed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(supervisor, "STOP_S", 0.0)
     script = WORKER.replace("lambda *_: os._exit(status)", "signal.SIG_IGN")
@@ -69,9 +72,10 @@ async def test_the_stubborn_are_killed(
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(20):
         assert await running == 1
+    assert "process %d doesn't end; killing it" in {record.msg for record in caplog.records}
 
 
-async def test_pauses_between_deaths_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pauses_between_deaths_grow(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
     starts = 0
 
@@ -92,6 +96,7 @@ async def test_pauses_between_deaths_grow(monkeypatch: pytest.MonkeyPatch) -> No
         await keep(ended, start, "it")
     assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
     assert pauses[-1] == 30.0
+    assert "%s ended %s; starting it again in %g s" in {record.msg for record in caplog.records}
 
 
 def test_a_folder_is_one_supervisors(tmp_path: Path) -> None:

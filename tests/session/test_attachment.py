@@ -291,7 +291,9 @@ async def test_a_malformed_update_costs_only_its_sender(documents: DocumentWorld
     ann.expects(d.SyncStatus(True))
 
 
-async def test_an_update_that_breaks_the_engine_costs_only_its_sender(documents: DocumentWorld) -> None:
+async def test_an_update_that_breaks_the_engine_costs_only_its_sender(
+    documents: DocumentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     ann, bob = await documents.hocuspocus().open(), documents.y_websocket()
     ann.type("hello")
     await documents.settle()
@@ -309,6 +311,7 @@ async def test_an_update_that_breaks_the_engine_costs_only_its_sender(documents:
     assert bob.closed == (4400, "malformed")
     assert ann.closed is None
     assert (await documents.y_websocket().open()).text == "hello world!"
+    assert "an update broke document %r, it is loaded anew: %s" in {record.msg for record in caplog.records}
 
 
 async def test_another_history_is_kept_and_refused(documents: DocumentWorld) -> None:

@@ -147,7 +147,9 @@ async def test_10_of_latest_ones_each_frame_is_read_or_counted(world: World) -> 
     assert sum(map(len, read)) + world.stats.replaced == 300
 
 
-async def test_10_who_has_most_waiting_goes_first_when_a_small_one_needs_room(world: World) -> None:
+async def test_10_who_has_most_waiting_goes_first_when_a_small_one_needs_room(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """Both policies close here, and it isn't the one who has just stopped reading that pays."""
     hogs = [await world.client() for _ in range(6)]
     for number, hog in enumerate(hogs):
@@ -168,6 +170,7 @@ async def test_10_who_has_most_waiting_goes_first_when_a_small_one_needs_room(wo
     assert small.transport.closed is None
     assert world.stats.limited == {"outboxes_max_bytes": 1}
     assert not world.node.backlog.over
+    assert "it is ended: %d bytes wait for clients that don't read" in {record.msg for record in caplog.records}
 
 
 @pytest.mark.parametrize("seed", range(5))
