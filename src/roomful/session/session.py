@@ -61,9 +61,10 @@ RATED: Mapping[type, str] = {
 }
 """Whose rate a command counts for; a connect counts where its user becomes known (`connect.py`)."""
 
-REFUSED_PAUSE_S = 0.1
-"""How long the next command of a connection waits after one that came too soon: ten refusals a second, however many
-come. 20,000 refusals a second, 100 by each of 200 connections, would keep a processor busy for 0.6 s of each."""
+REFUSED_PAUSE_S, REFUSED_PAUSE_MAX_S = 0.1, 1.0
+"""How long the next command of a connection waits after one that came too soon; twice as long each time while it goes
+on. So 200 connections that send 100 each a second get 200 refusals a second instead of 20,000, and 20 in one turn of
+the wheel, which is about a millisecond."""
 
 REFUSED_CLOSE_S = 5.0
 """A client whose connect was refused closes by itself; else we do after this long."""
@@ -186,6 +187,7 @@ class Session:
         "_leaving",
         "_native_pings",
         "_pause",
+        "_pause_s",
         "_ping_due",
         "_pong_due",
         "_unread",
@@ -254,6 +256,7 @@ class Session:
         self._inbox: list[c.Command] | None = None
         self._inbox_bytes = 0
         self._pause: asyncio.Future[None] | None = None
+        self._pause_s = REFUSED_PAUSE_S
         self._unread: deque[bytes] | None = None
         """Not None: a command came too soon, and until all that has arrived has had its turn nothing more is read."""
         if self._hears_by_push:
@@ -654,7 +657,7 @@ class Session:
                 if not commands and self._unread:
                     commands = self._decoded(self._unread.popleft())
                 elif self._stopped_reading and (self._unread is None or not commands):
-                    self._unread = self._pause = None
+                    self._unread, self._pause, self._pause_s = None, None, REFUSED_PAUSE_S
                     self.transport.resume_reading()
                 self._inbox_bytes = 0
         finally:
@@ -706,7 +709,8 @@ class Session:
             if self._unread is None:
                 self._unread = deque()
                 self.transport.pause_reading()
-            self._pause = self._wheel.sleep(REFUSED_PAUSE_S)
+            self._pause = self._wheel.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, REFUSED_PAUSE_MAX_S)
             await self._pause
         return False
 
