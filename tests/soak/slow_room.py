@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 import tempfile
 import time
@@ -65,6 +66,9 @@ recover = true
 subscribe = "client"
 publish = "client"
 """
+
+
+LAG = r'^roomful_loop_lag_seconds_bucket\{le="(.+?)"\} (\S+)$'
 
 
 class Talker:
@@ -127,6 +131,13 @@ async def closes(http: httpx.AsyncClient) -> str:
     return ", ".join(line.removeprefix("roomful_closes_total") for line in lines) or "none"
 
 
+async def late_beats(http: httpx.AsyncClient) -> tuple[int, int]:
+    """How often the server's event loop was looked at, and of these, how often it was more than 50 ms late."""
+    text = (await http.get("/metrics")).text
+    beats = {bound: int(float(count)) for bound, count in re.findall(LAG, text, re.MULTILINE)}
+    return beats["+Inf"], beats["+Inf"] - beats["0.05"]
+
+
 async def load(server: Server, stack: AsyncExitStack, ledger: Ledger, per_second: int, seconds: float) -> None:
     """Publications of the slow room from the application, and from its members, whose hook sleeps."""
     members = [await talker(stack, server) for _ in range(40)]
@@ -166,10 +177,12 @@ async def main() -> int:
                 processes.append(await stack.enter_async_context(ClientProcess(url, readers)))
             pair = [await talker(stack, server, "quick:1") for _ in range(5)]
             print(f"quick room, slow one idle: {await measured(pair, given.seconds)}", flush=True)
+            print(f"the server's loop (beats, of these late by 50 ms): {await late_beats(http)}", flush=True)
             processes[0].freeze()
             loading = asyncio.ensure_future(load(server, stack, ledger, given.per_second, given.seconds))
             print(f"quick room, slow one busy: {await measured(pair, given.seconds)}", flush=True)
             await loading
+            print(f"the server's loop, in all: {await late_beats(http)}", flush=True)
             processes[0].thaw()
             try:
                 wanted = ledger.written("slow:1")
