@@ -455,6 +455,22 @@ async def test_a_state_that_others_change_and_compact_can_be_deleted() -> None:
     assert (await world.there.subscribe()).values == {"likes": 1}
 
 
+async def test_what_is_deleted_is_deleted_though_the_lease_is_not_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.here.publish(ANN, **LIKE)
+    lease = world.store.lease
+
+    async def once(name: str, owner: str, ttl_s: float) -> Any:
+        if not ttl_s:
+            raise InternalError
+        return await lease(name, owner, ttl_s)
+
+    monkeypatch.setattr(world.store, "lease", once)
+    assert await world.here.rooms.delete(ROOM)
+    assert (await world.there.subscribe()).values == {}
+
+
 async def test_a_deletion_whose_fate_is_unknown_is_found_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer = await world.here.subscribe()
     await world.here.publish(ANN, **LIKE)

@@ -96,7 +96,7 @@ class StateRooms:
     # What sessions, the application and the engine bring
 
     async def snapshot(self, base: str) -> FacetState:
-        """`{"now", "objects": [[name, state]]}`, all that was kept until the call."""
+        """`{"now", "life", "objects": [[name, state]]}`, all that was kept until the call."""
         state: bytes = await self.read(base, lambda state: msgspec.json.encode(state.snapshot()))
         return FacetState(state)
 
@@ -377,8 +377,11 @@ class StateRooms:
             log.warning("the log of the state of %r was not compacted: %s", room.base, error)
 
     async def _give_back(self, room: _Room) -> None:
-        """The lease ends at once: another node may want it before its time is over."""
-        await self._store.lease(room.name, self._owner, 0.0)
+        """The lease ends at once: another node may want it before its time is over. What it was for is done."""
+        try:
+            await self._store.lease(room.name, self._owner, 0.0)
+        except RoomfulError as error:
+            log.warning("the lease of the state of %r ends by itself only: %s", room.base, error)
 
 
 _Outcome: TypeAlias = News | RoomfulError | None
