@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from roomful.auth.tokens import TokenAuthenticator
 from roomful.model.document import Rights
 from roomful.server import cli, local_engine
 from roomful.server.app import Roomful
+from roomful.server.config import ApiOptions, Config
 from roomful.session.document_access import claimed_rights
 
 SECRET = "swordfish-swordfish-swordfish-42"
@@ -409,3 +411,13 @@ async def test_dev_serves_with_nothing_set() -> None:
     finally:
         status = await serving.stop()
     assert status == 0
+
+
+def test_what_is_weak_in_the_settings_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])  # those of `serve` write to a closed stream
+    cli._look_over(Config(api=ApiOptions(keys=("swordfish",))), dev=False)
+    assert {(line.msg, line.levelname) for line in caplog.records} == {("settings: %s", "WARNING")}
+    assert "16 bytes" in caplog.text
+    assert "swordfish" not in caplog.text
