@@ -13,6 +13,7 @@ from roomful.model.client import ClientInfo, Grant, Override
 from roomful.model.errors import WireError
 from roomful.model.order import (
     Answer,
+    BurialOrder,
     CommandsOrder,
     DisconnectOrder,
     DocumentRightsOrder,
@@ -44,6 +45,7 @@ MESSAGES = [
     DocumentRightsOrder("ann", "notes", "read"),
     RevokeOrder("user", "ann", 1.5, 2.5),
     PersonStatusOrder("chat:1", "ann", b'"busy"', 6.5),
+    BurialOrder("node-1", 7),
     CommandsOrder("node-1", "session", b"\x00\xff", "1", "node-2"),
     Survey("1", "node-1", "channels", b"*"),
     Answer("1", "node-2", bytes(range(256))),
@@ -73,7 +75,7 @@ def test_it_is_compact() -> None:
 @given(
     st.binary()
     | st.builds(
-        lambda body, kind: b"1" + kind + body, st.binary(), st.sampled_from(list("pjlsudrqacDRPz")).map(str.encode)
+        lambda body, kind: b"1" + kind + body, st.binary(), st.sampled_from(list("pjlsudrqacDRPBz")).map(str.encode)
     )
 )
 def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:

@@ -13,6 +13,7 @@ from roomful.engines.streams import Streams
 from roomful.model.client import ClientInfo
 from roomful.model.errors import InternalError
 from roomful.model.facet import OPTIONS
+from roomful.model.order import BurialOrder
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.node.facets import Facets
 from roomful.node.hub import Hub
@@ -99,6 +100,7 @@ class Side:
         )  # fmt: skip
         self.facets = Facets(self.hub, {"people": self.people})
         self.up, self.stopped, self.deaf = True, False, False
+        self.orders: list[BurialOrder] = []
         self.renewed_at = world.clock()
         self.entered: dict[str, ClientInfo] = {}
         world.presence.renew(name, world.clock() + LEASE_S)
@@ -167,7 +169,19 @@ class Side:
     async def nodes(self) -> Collection[str]:
         await self.world.pause()
         self._reach()
-        return set(self.world.presence._leases)
+        return set(self.world.presence._leases) - (self.world.unseen - {self.name})
+
+    async def send(self, order: BurialOrder) -> None:
+        await self.world.pause()
+        self._reach()
+        for side in self.world.sides.values():
+            side.orders.append(order)
+            side.obey()
+
+    def obey(self) -> None:
+        """Orders wait for who doesn't hear at the moment."""
+        while self.orders and self.up and not self.stopped:
+            self.people.lives.on_burial(self.orders.pop(0))
 
     def tend(self) -> None:
         """What an engine does for its node: a lease that was lost begins anew, with everything that was entered."""
@@ -185,6 +199,8 @@ class PeopleWorld:
         self.streams = Streams(EngineOptions().idle_channels_max)
         self.presence = Presence()
         self.slow = False
+        self.unseen: set[str] = set()
+        """Nodes that don't count as living for the others."""
         self.sides = {name: Side(self, name, options or PeopleOptions()) for name in names}
 
     async def pause(self) -> None:
@@ -200,6 +216,7 @@ class PeopleWorld:
                 if not side.stopped:
                     side.wheel.advance()  # first: the engine asks before it enters anything anew
                     side.tend()
+                    side.obey()
             await self.settle()
 
     async def settle(self) -> None:

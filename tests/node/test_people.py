@@ -154,6 +154,44 @@ async def test_a_node_that_was_cut_off_tells_its_people_anew(
     assert caplog.text.count("node a is dead: 2 people of it were in 'chat:1'") == 1
 
 
+async def test_19_a_node_that_was_taken_for_dead_without_its_notice_is_heard_again(
+    world: PeopleWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    viewers = [await world["b"].watch(), await world["c"].watch()]
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    world.unseen = {"a"}
+    await world.pass_time(3.0)
+    world.unseen = set()
+    await world.pass_time(2.0)
+    world["a"].join("b1", "bob")
+    await world.pass_time(2.0)
+    for viewer in viewers:
+        assert viewer.statuses == {"ann": "online", "bob": "online"}
+        assert ("ann", "gone") not in viewer.told
+    assert "this node was taken for dead: its people are told anew" in caplog.text
+    await world.pass_time(GRACE_S)
+    assert viewers[0].statuses == {"ann": "online", "bob": "online"}
+
+
+async def test_a_node_is_not_buried_before_all_were_told(world: PeopleWorld, caplog: pytest.LogCaptureFixture) -> None:
+    viewer = await world["b"].watch()
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    send, world["b"].send = world["b"].send, failing  # type: ignore[method-assign]  # for a moment
+    world["a"].stopped = True
+    await world.pass_time(LEASE_S + FOUND_S)
+    assert "node a can't be buried yet" in caplog.text
+    assert viewer.statuses == {"ann": "online"}
+    world["b"].send = send  # type: ignore[method-assign]
+    await world.pass_time(2.0)
+    assert viewer.statuses == {"ann": "away"}
+
+
+async def failing(order: object) -> None:
+    raise InternalError("nobody takes it")
+
+
 async def test_what_the_engine_does_not_take_is_told_later(world: PeopleWorld) -> None:
     viewer, ann = await world["b"].watch(), world["a"].join("a1")
     await world.pass_time(1.0)

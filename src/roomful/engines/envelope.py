@@ -17,6 +17,7 @@ from roomful.model.client import ClientInfo
 from roomful.model.errors import WireError
 from roomful.model.order import (
     Answer,
+    BurialOrder,
     CommandsOrder,
     DisconnectOrder,
     DocumentRightsOrder,
@@ -33,7 +34,7 @@ from roomful.model.publication import Draft, Publication
 VERSION = b"1"
 
 PUBLICATION, JOIN, LEAVE, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, REFRESH = b"pjlsudr"
-SURVEY, ANSWER, COMMANDS, DOCUMENT, REVOKE, PERSON = b"qacDRP"
+SURVEY, ANSWER, COMMANDS, DOCUMENT, REVOKE, PERSON, BURIAL = b"qacDRPB"
 
 NOWHERE = b"0  "
 """The place of what isn't in a stream."""
@@ -72,6 +73,7 @@ _KINDS: dict[type, int] = {
     DocumentRightsOrder: DOCUMENT,
     RevokeOrder: REVOKE,
     PersonStatusOrder: PERSON,
+    BurialOrder: BURIAL,
 }
 _TYPES: dict[int, type[Order | Survey | Answer]] = {kind: type for type, kind in _KINDS.items()}
 

@@ -99,10 +99,17 @@ class PersonStatusOrder(msgspec.Struct, frozen=True, tag="person_status"):
     at: float
 
 
+class BurialOrder(msgspec.Struct, frozen=True, tag="burial"):
+    """That node was taken for dead: what it has said of its people in that life, or earlier, isn't heard any more."""
+
+    node: str
+    life: int
+
+
 ConnectionOrder: TypeAlias = SubscribeOrder | UnsubscribeOrder | DisconnectOrder | RefreshOrder | DocumentRightsOrder
 """What is done to connections, wherever they are."""
 
-Order: TypeAlias = ConnectionOrder | CommandsOrder | RevokeOrder | PersonStatusOrder
+Order: TypeAlias = ConnectionOrder | CommandsOrder | RevokeOrder | PersonStatusOrder | BurialOrder
 
 
 class Survey(msgspec.Struct, frozen=True):

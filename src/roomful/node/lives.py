@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from roomful.model.errors import RoomfulError
+from roomful.model.order import BurialOrder
 from roomful.node import eager
 from roomful.node.wheel import Wheel
 from roomful.seams.engine import Control
@@ -92,6 +93,16 @@ class Lives:
             self._listener.on_frozen()
         elif now - self._confirmed_at > self._safe_s:
             self._doubt(now)
+
+    def on_burial(self, order: BurialOrder) -> None:
+        """A node was taken for dead. If it was this one it lives all the same, and says so in a new life.
+
+        That the lease ended may go unnoticed here: an engine that finds it lost begins another one by itself.
+        """
+        if order.node == self._node and order.life >= self.number and not self.in_doubt:
+            log.warning("this node was taken for dead: its people are told anew")
+            self.number = order.life + 1
+            self._listener.on_new_life()
 
     def on_due(self, now: float) -> float | None:
         self.notice(now)

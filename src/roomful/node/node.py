@@ -22,7 +22,7 @@ from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS
 from roomful.model.errors import LimitExceeded, NotAvailable, RoomfulError
 from roomful.model.facet import facet_of, is_between_nodes
-from roomful.model.order import Answer, CommandsOrder, Order, PersonStatusOrder, RevokeOrder, Survey
+from roomful.model.order import Answer, BurialOrder, CommandsOrder, Order, PersonStatusOrder, RevokeOrder, Survey
 from roomful.model.publication import Draft, HistoryFilter, Page, Position, Publication, Published, Retention
 from roomful.model.push import JoinPush, LeavePush
 from roomful.model.stream import check_event_name
@@ -458,6 +458,9 @@ class Node:
             return
         if isinstance(order, RevokeOrder):
             self.revocations.on_order(order)
+            return
+        if isinstance(order, BurialOrder):
+            self.people.lives.on_burial(order)
             return
         if isinstance(order, PersonStatusOrder):
             self.people.customize(order.channel, order.user, Custom(order.value, order.at))

@@ -16,6 +16,7 @@ import msgspec
 from roomful.model.client import ClientInfo, person_of
 from roomful.model.errors import InternalError, NotAvailable, RoomfulError
 from roomful.model.facet import OPTIONS
+from roomful.model.order import BurialOrder
 from roomful.model.publication import Draft, HistoryFilter, Position, Publication
 from roomful.node import eager
 from roomful.node.facets import FacetState
@@ -89,7 +90,11 @@ class People:
         self._lease_s = lease_s
         self._rooms: dict[str, _Room] = {}
         self._whereabouts: dict[str, dict[str, _Room]] = {}
+        self._heard_of: set[str] = set()
+        """Nodes that may say something of anybody."""
         self._absent: dict[str, int] = {}
+        self._mourned: dict[str, int] = {}
+        """The last life in which a node was buried by this one, as all nodes were told."""
         self.lives = Lives(node, engine.control, wheel, self, max(lease_s - renew_s, lease_s / 2))
 
     @property
@@ -220,11 +225,16 @@ class People:
             self._work_on(room)
 
     def on_living(self, nodes: Collection[str]) -> None:
+        absent = self._heard_of - {*nodes, self._node}
+        if not absent:
+            self._absent = {}
+            return
         rooms = [(room, room.view) for room in self._rooms.values()]
         watched = [(room, view) for room, view in rooms if view is not None and view.waiting is None]
-        absent = {node for _, view in watched for node in view.roster.nodes} - {*nodes, self._node}
+        absent &= {node for _, view in watched for node in view.roster.nodes}
+        self._heard_of = {*nodes, *absent}
         self._absent = {node: self._absent.get(node, 0) + 1 for node in absent}
-        for room, view in watched if absent else ():
+        for room, view in watched:
             others = sorted({*view.roster.nodes, self._node} - absent)
             rank = min(others.index(self._node), RANKS)
             for node in absent.intersection(view.roster.nodes):
@@ -240,9 +250,22 @@ class People:
             until = entry.until if away else seen + self._options.grace_s
             if room.attendance.adopt(entry, entry.seen if away else seen, until, now) is not None:
                 self._whereabouts.setdefault(entry.user, {})[room.base] = room
-        node = lost[0].node
-        log.info("node %s is dead: %d people of it were in %r", node, len(lost), room.base)
-        room.graves[node] = Buried(node, max(entry.life for entry in lost))
+        grave = Buried(lost[0].node, max(entry.life for entry in lost))
+        log.info("node %s is dead: %d people of it were in %r", grave.node, len(lost), room.base)
+        eager.later(self._dig(room, grave))
+
+    async def _dig(self, room: _Room, grave: Buried) -> None:
+        """The node is told first, if it should live all the same: else nobody would ever hear it again."""
+        told = self._mourned.get(grave.node, 0)
+        if told < grave.life:
+            self._mourned[grave.node] = grave.life
+            try:
+                await self._engine.control.send(BurialOrder(grave.node, grave.life))
+            except RoomfulError as error:
+                self._mourned[grave.node] = told
+                log.warning("node %s can't be buried yet: %s", grave.node, error)
+                return
+        room.graves[grave.node] = grave
         self._work_on(room)
 
     # Time
@@ -379,6 +402,7 @@ class People:
                 room.view = None
                 self._settle(room)
             waiting, view.waiting = view.waiting or [], None
+            self._heard_of.update(view.roster.nodes)
             for publication, epoch in waiting:
                 if room.view is view:
                     self._hear(room, view, publication, epoch)
@@ -423,7 +447,9 @@ class People:
             self._hub.broadcast(channel, Publication(_told(changes, roster), publication.offset), epoch)
         else:
             self._hub.skip(channel, Publication(b"", publication.offset), epoch)
-        self._inherit(room, view, tuple(fact.user for fact in facts if isinstance(fact, Entry)))
+        entries = [fact for fact in facts if isinstance(fact, Entry)]
+        self._heard_of.update(entry.node for entry in entries)
+        self._inherit(room, view, tuple(entry.user for entry in entries))
 
     def _inherit(self, room: _Room, view: _View, users: Collection[str]) -> None:
         """What a person has said of itself on another node is kept here, too: it may stay here when it leaves there."""

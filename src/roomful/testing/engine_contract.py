@@ -22,6 +22,7 @@ import pytest_asyncio
 from roomful.model.client import ClientInfo, Grant
 from roomful.model.order import (
     Answer,
+    BurialOrder,
     CommandsOrder,
     DisconnectOrder,
     DocumentRightsOrder,
@@ -60,6 +61,7 @@ ORDERS: tuple[Order, ...] = (
     DocumentRightsOrder("ann", "notes", "read"),
     RevokeOrder("user", "ann", 1.5, 2.5),
     PersonStatusOrder("chat:1", "ann", b'"busy"', 6.5),
+    BurialOrder("node-1", 7),
 )
 
 
