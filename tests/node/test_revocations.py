@@ -157,7 +157,7 @@ async def test_27_a_deaf_node_sends_away_who_was_there_and_catches_up(caplog: py
     cluster.pass_time(5)
     deaf.ready = False
     await others.revoke("user", "ann")
-    cluster.pass_time(2)
+    cluster.pass_time(1.2)
     assert not node.unsure
     cluster.pass_time(2.2)
     late = Member("2", cluster.clock())

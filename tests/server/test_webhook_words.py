@@ -132,11 +132,11 @@ OVERRIDE = Override(presence=True)
         ),
         ("refresh", "{}", RefreshReply()),
         ("refresh", '{"expire_at": 9, "b64info": "MQ=="}', RefreshReply(9, b"1")),
-        ("refresh", '{"expired": true}', None),
+        ("refresh", '{"expired": true}', RefreshReply(expires_at=1.0)),
         ("subscribe", "{}", SubscribeReply()),
         ("subscribe", LOOK, SubscribeReply(b'{"a": 1}', b"2", 9, OVERRIDE)),
         ("sub_refresh", '{"expire_at": 9}', SubRefreshReply(9)),
-        ("sub_refresh", '{"expired": true, "expire_at": 9}', None),
+        ("sub_refresh", '{"expired": true, "expire_at": 9}', SubRefreshReply(expires_at=1.0)),
         ("publish", "{}", PublishReply()),
         (
             "publish",

@@ -25,6 +25,7 @@ from roomful.model.event import (
     UnsubscribeEvent,
 )
 from roomful.model.order import SubscribeOrder
+from roomful.node.revocations import RevocationOptions
 from roomful.session.options import ConnectionOptions
 from roomful.testing.client import Client, Closed, CommandError
 from tests.session.conftest import MakeWorld
@@ -492,3 +493,86 @@ async def test_an_expiry_that_cant_be_handled_ends_the_connection(
     await quiet.pass_time(11.0)
     assert client.transport.closed == (3005, "connection expired")
     assert "could not be handled" in caplog.text
+
+
+# Whether they may still be here
+
+
+async def revalidating(make_world: MakeWorld, answers: list[Any], **more: Any) -> tuple[World, list[tuple[str, float]]]:
+    """Each 60 s; the hook does what the first of the answers says, and the last one for ever."""
+    world = await make_world(options=ConnectionOptions(ping_s=0, revalidate_s=60.0, expired_grace_s=0.0), **more)
+    asked: list[tuple[str, float]] = []
+    start = world.clock()
+
+    @world.on(RefreshEvent)
+    async def may_stay(event: RefreshEvent) -> RefreshReply | None:
+        assert event.periodic
+        asked.append((event.user, world.clock() - start))
+        answer = answers[0] if len(answers) == 1 else answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]  # of a table
+
+    return world, asked
+
+
+async def test_27_each_connection_is_looked_at_again_however_it_came(make_world: MakeWorld) -> None:
+    world, asked = await revalidating(make_world, [None, RefreshReply(info={"v": 2}), RefreshReply()])
+    ann, nobody = await world.client("ann"), await world.client()
+    await world.pass_time(170.0)
+    assert [user for user, _ in asked] == ["ann", ""] * 3
+    assert [at for _, at in asked[::2]] == pytest.approx([45.0, 105.0, 165.0], abs=0.7)  # spread by where the first is
+    assert session_of(nobody).conn_info == b'{"v":2}'
+    assert ann.transport.closed is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "closed"),
+    [
+        (Forbidden(), (4503, "access revoked")),
+        (RefreshReply(expires_at=1.0), (3005, "connection expired")),
+        (Disconnect(4999, "banned"), (4999, "banned")),
+    ],
+)
+async def test_27_who_may_not_stay_goes(make_world: MakeWorld, answer: Any, closed: tuple[int, str]) -> None:
+    world, _ = await revalidating(make_world, [answer])
+    ann = await world.client("ann")
+    await world.pass_time(46.0)
+    assert ann.transport.closed == closed
+
+
+async def test_27_nobody_stays_for_twice_the_interval_without_a_yes(make_world: MakeWorld) -> None:
+    world, asked = await revalidating(make_world, [ValueError("the database is away")])
+    ann = await world.client("ann")
+    await world.pass_time(100.0)
+    assert ann.transport.closed is None
+    assert len(asked) > 5
+    await world.pass_time(6.0)
+    assert ann.transport.closed == (3005, "connection expired")
+
+
+async def test_27_a_hook_that_comes_round_keeps_them(make_world: MakeWorld) -> None:
+    world, _ = await revalidating(make_world, [ValueError(), ValueError(), None])
+    ann = await world.client("ann")
+    await world.pass_time(200.0)
+    assert ann.transport.closed is None
+
+
+async def test_27_a_look_is_no_longer_life(make_world: MakeWorld) -> None:
+    world, asked = await revalidating(make_world, [RefreshReply(expires_at=2e9)])
+    ann = world.open()
+    await ann.connect(token=world.token("ann", ttl_s=100))
+    await world.pass_time(101.0)
+    assert len(asked) == 1
+    assert ann.transport.closed == (3005, "connection expired")
+
+
+async def test_27_what_a_hook_confirmed_while_the_node_was_deaf_stays(make_world: MakeWorld) -> None:
+    world, _ = await revalidating(make_world, [None], revocations=RevocationOptions(when_deaf="close"))
+    ann = await world.client("ann")
+    await world.pass_time(44.0)
+    bob = await world.client("bob")
+    world.engine.ready = False
+    await world.pass_time(5.0)
+    assert ann.transport.closed is None
+    assert bob.transport.closed == (3011, "force reconnect")

@@ -11,6 +11,7 @@ from roomful.model import document as d
 from roomful.model.channel import ChannelOptions
 from roomful.model.document import Rights
 from roomful.model.event import ConnectEvent, ConnectReply, DocumentOpenEvent, DocumentOpenReply
+from roomful.node.revocations import RevocationOptions
 from roomful.testing.client import Closed, CommandError
 from tests.session.conftest import MakeDocumentWorld, MakeWorld
 from tests.session.document_world import DocumentWorld
@@ -166,7 +167,8 @@ async def test_27_an_event_stream_is_told_and_ended(world: World) -> None:
     assert source.transport.closed is not None
 
 
-async def test_27_while_nobody_can_know_what_is_revoked_nobody_comes_in_by_a_token(world: World) -> None:
+async def test_27_while_nobody_can_know_what_is_revoked_nobody_comes_in_by_a_token(make_world: MakeWorld) -> None:
+    world = await make_world(revocations=RevocationOptions(when_deaf="close"))
     ann = await world.client("ann")
     world.engine.ready = False
     await world.pass_time(4.5)
@@ -179,11 +181,12 @@ async def test_27_while_nobody_can_know_what_is_revoked_nobody_comes_in_by_a_tok
     assert (await world.client("ann")).transport.closed is None
 
 
-async def test_a_link_that_is_made_anew_at_once_costs_nobody_anything(world: World) -> None:
+async def test_a_link_that_is_made_anew_at_once_costs_nobody_anything(make_world: MakeWorld) -> None:
+    world = await make_world(revocations=RevocationOptions(when_deaf="close"))
     ann = await world.client("ann")
     for _ in range(5):
         world.engine.ready = False
-        await world.pass_time(2)
+        await world.pass_time(1.2)
         world.engine.ready = True
         await world.pass_time(2)
     assert ann.transport.closed is None

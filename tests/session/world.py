@@ -16,6 +16,7 @@ from roomful.node.hooks import Hooks
 from roomful.node.namespaces import Namespaces
 from roomful.node.node import Node
 from roomful.node.rates import Rates
+from roomful.node.revocations import RevocationOptions
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.rooms.tags_filter import FilterLimits
@@ -68,6 +69,7 @@ class World:
         anonymous: bool = True,
         insecure: bool = False,
         filters: FilterLimits = FILTER_LIMITS,
+        revocations: RevocationOptions | None = None,
         **namespaces: ChannelOptions,
     ) -> None:
         self.clock = VirtualClock(1_000.0)
@@ -90,6 +92,7 @@ class World:
             wheel=Wheel(self.clock),
             rates=Rates(self.stats, self.clock, limits.rates),
             wall_clock=self.wall,
+            revocations=revocations,
             outboxes_max_bytes=limits.outboxes_max_bytes,
         )
         self.context = Context(

@@ -148,16 +148,25 @@ class ServerRpcEvent(msgspec.Struct, frozen=True):
 
 
 class RefreshEvent(msgspec.Struct, frozen=True):
-    """A connection that a hook let in with `expires_at` has reached that time."""
+    """A connection that a hook let in with `expires_at` has reached that time.
+
+    periodic: it hasn't; the hook is asked about every connection each `[connection] revalidate_s`. Then no opinion
+    leaves it as it is, and Forbidden ends it (4503).
+    """
 
     client: str
     user: str
     meta: dict[str, Any] = {}
     via: Via = Via()
+    periodic: bool = False
 
 
 class RefreshReply(msgspec.Struct, frozen=True):
-    """Renews the connection; `expires_at=None` for ever. info: a new `conn_info`; None leaves it."""
+    """Renews the connection; `expires_at=None` for ever. info: a new `conn_info`; None leaves it.
+
+    To a periodic question a new `expires_at` counts only where a hook has set one before, None leaves it, and one that
+    has passed ends the connection.
+    """
 
     expires_at: float | None = None
     info: Any = None

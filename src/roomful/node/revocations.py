@@ -39,8 +39,8 @@ PAGE = 1_000
 
 REVIEW_S = 0.1
 """However many revocations come meanwhile, the connections are looked through once."""
-LOOK_S = 1.0
-UNSURE_S = 3.0
+LOOK_S = 0.5
+UNSURE_S = 2.0
 """An engine that is gone for longer than it takes to connect anew. It is noticed 7 s after it has fallen silent, at the
 latest, so a client whose right was revoked is gone after 10 s also on a deaf node."""
 

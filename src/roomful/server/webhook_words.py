@@ -115,11 +115,14 @@ class _Connected(_Informed, frozen=True, kw_only=True):
         return ConnectReply(self.user, self.info_bytes, data, self.expire_at or None, subs, self.meta or {})
 
 
+_LONG_AGO = 1.0
+
+
 class _Refreshed(_Informed, frozen=True, kw_only=True):
     expired: bool | None = None
 
-    def reply(self, kind: type[RefreshReply] | type[SubRefreshReply]) -> RefreshReply | SubRefreshReply | None:
-        return None if self.expired else kind(self.expire_at or None, self.info_bytes)
+    def reply(self, kind: type[RefreshReply] | type[SubRefreshReply]) -> RefreshReply | SubRefreshReply:
+        return kind(_LONG_AGO) if self.expired else kind(self.expire_at or None, self.info_bytes)
 
 
 class _Published(_Result, frozen=True, kw_only=True):
@@ -153,6 +156,10 @@ def _connect(event: ConnectEvent) -> dict[str, Any]:
         channels=event.channels,
         address=event.address,
     )
+
+
+def _refresh(event: RefreshEvent) -> dict[str, Any]:
+    return _known(event) | _filled(periodic=event.periodic)
 
 
 def _of_channel(event: SubscribeEvent | PublishEvent | SubRefreshEvent) -> dict[str, Any]:
@@ -189,7 +196,7 @@ def _filled(**fields: Any) -> dict[str, Any]:
 
 QUESTIONS: dict[EventName, Question] = {
     "connect": Question(ConnectEvent, True, _connect, _Connected, _Connected.reply),
-    "refresh": Question(RefreshEvent, True, _known, _Refreshed, lambda result: result.reply(RefreshReply)),
+    "refresh": Question(RefreshEvent, True, _refresh, _Refreshed, lambda result: result.reply(RefreshReply)),
     "subscribe": Question(SubscribeEvent, True, _of_channel, _Granting, _granted),
     "sub_refresh": Question(SubRefreshEvent, True, _of_channel, _Refreshed, lambda r: r.reply(SubRefreshReply)),
     "publish": Question(PublishEvent, False, _of_channel, _Published, _Published.reply),

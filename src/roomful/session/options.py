@@ -13,6 +13,9 @@ class ConnectionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     ping_s, pong_s: server ping interval, and how long the answer may take; ping_s 0: no pings.
     stale_s: a connection that hasn't said `connect` by then is closed (3502).
     expired_grace_s: how long an expired connection or subscription may take to refresh.
+    revalidate_s: the RefreshEvent hook is asked so often about every connection to rooms, with `periodic` set; who may
+    not stay is ended (4503). A hook that fails is asked again; after twice as long without an answer the connection is
+    ended, too (3005, so that it comes back and is looked at anew). Spread over the interval. 0: never.
     hook_deadline_s: a hook that takes longer fails its command with error 100.
     personal_channel: each user is subscribed to `#<user>`; personal_namespace puts it in a namespace.
     single_connection: a user's newer connection closes the older ones (3504); needs presence on the personal channel.
@@ -23,6 +26,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     pong_s: float = 8.0
     stale_s: float = 10.0
     expired_grace_s: float = 25.0
+    revalidate_s: float = 0.0
     hook_deadline_s: float = 10.0
     personal_channel: bool = False
     personal_namespace: str = ""

@@ -96,6 +96,7 @@ async def _verified(session: Session, token: str) -> SubscriptionClaims:
 def on_expiry(session: Session) -> None:
     """Something has expired, or will: ends what is over, asks hooks to renew, and looks after the rest."""
     _check(session, session, lambda: session.end(*DISCONNECTS["expired"]), lambda: _renew_connection(session))
+    _check_validity(session)
     for subscription in tuple(session.subscriptions.values()):
         if subscription.phase not in (PENDING, ENDED):
             _check(
@@ -119,6 +120,49 @@ def _check(
     elif not what.renewing:
         session.watch_expiry(over)
         eager.start(_contained(session, renew()))
+
+
+def _check_validity(session: Session) -> None:
+    """Asks the hook whether the connection may stay, if that is due."""
+    if session.revalidate_at is None or session.closed:
+        return
+    now = session.context.node.wall_clock()
+    if now < session.revalidate_at:
+        session.watch_expiry(session.revalidate_at)
+    elif now >= session.revalidate_at + session.context.options.revalidate_s:
+        session.end(*DISCONNECTS["expired"])
+    elif session.renewing:
+        session.watch_expiry(now + RETRY_S)
+    else:
+        session.watch_expiry(session.revalidate_at + session.context.options.revalidate_s)
+        eager.start(_contained(session, _validate(session)))
+
+
+async def _validate(session: Session) -> None:
+    """Asks the hook; a refusal ends the connection, no opinion leaves it."""
+    node = session.context.node
+    event = RefreshEvent(session.client, session.user, session.meta, session.via, periodic=True)
+    session.renewing = True
+    try:
+        reply: RefreshReply | None = await node.hooks.call(event)
+    except RoomfulError as error:
+        if error.temporary:
+            raise
+        raise disconnect("revoked") from None
+    finally:
+        session.renewing = False
+    now = node.wall_clock()
+    session.validated_at = node.wheel.now()
+    session.revalidate_at = now + session.context.options.revalidate_s
+    session.watch_expiry(session.revalidate_at)
+    if reply is not None:
+        if reply.expires_at is not None and reply.expires_at <= now:
+            raise disconnect("expired")
+        if reply.info is not None:
+            session.conn_info = to_client(reply.info)
+        if reply.expires_at is not None and session.server_refresh:
+            session.expires_at = reply.expires_at
+    watch(session, session)  # its time may have come meanwhile
 
 
 async def _contained(session: Session, renewal: Awaitable[None]) -> None:

@@ -204,6 +204,7 @@ class Session:
         "parent_trace",
         "renewing",
         "request",
+        "revalidate_at",
         "secret",
         "server_refresh",
         "state",
@@ -239,6 +240,8 @@ class Session:
         self.issued_at = node.wall_clock()
         """When what it was let in with was issued: its token's word, or, by hook or as nobody, now."""
         self.validated_at = node.wheel.now()
+        self.revalidate_at: float | None = None
+        """When a hook is to be asked next whether it may stay; seconds since 1970."""
         self.token_subs: frozenset[str] = frozenset()
         """Channels that its token named; a refresh with others needs a new connection."""
         self.server_refresh = False
@@ -403,7 +406,12 @@ class Session:
             self.context.node.relay.open(self.secret, self.receive)
         kept = self._headers_kept()  # not all of them: half a kilobyte that nobody needs any more
         self.request = Request(path="", headers=kept) if kept else NO_REQUEST
-        ping_s = self.context.options.ping_s
+        options = self.context.options
+        if options.revalidate_s > 0 and not self.context.insecure:
+            spread = options.revalidate_s * (0.5 + self.context.random() / 2)
+            self.revalidate_at = self.context.node.wall_clock() + spread
+            self.watch_expiry(self.revalidate_at)
+        ping_s = options.ping_s
         self._ping_due = NEVER
         if ping_s > 0:
             self._ping_due = self._wheel.now() + ping_s * (0.5 + self.context.random() / 2)
