@@ -1,12 +1,18 @@
-"""A client without any SDK on each of the six transports of the Centrifuge protocol, in JSON. They block."""
+"""A client without any SDK on each of the six transports of the Centrifuge protocol, in JSON, and one of `/events`.
+
+They block.
+"""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
 
+import jwt
+
 from roomful.testing.raw_websocket import CLOSE, PING, TEXT, RawWebSocket, frame
 from roomful.testing.stream_contract import Client
+from tests.event_source import Event, Parser
 from tests.transports.rooms import Document, Listener, emulate
 
 
@@ -118,6 +124,43 @@ class UniWebSocketLine(WebSocketLine):
 
 class UniStreamLine(StreamLine):
     uni = True
+
+
+class EventsLine(Line):
+    """`GET /events` for what its token subscribes it to. An end is told by an event, whose name says what to do."""
+
+    uni = True
+
+    def _begin(self, said: bytes) -> None:
+        token = json.loads(said)["token"]
+        rooms = jwt.decode(token, options={"verify_signature": False})["subs"]
+        target = "/events?" + "&".join(f"channel={room}" for room in rooms)
+        self._client = Client(self._port).ask("GET", target, headers={"Authorization": f"Bearer {token}"})
+        self._parser = Parser()
+        self._events: list[Event] = []
+
+    def next(self) -> Document:
+        while not self._events:
+            data = self._client.response.read1(65_536)
+            assert data, "the stream ended without a word"
+            self._events = self._parser.feed(data)
+        event = self._events.pop(0)
+        if event.type == "subscribed":
+            return {"connect": event.data}
+        return {"disconnect": event.data} if event.type in ("expired", "drain") else {event.type: event.data}
+
+    def end_of_stream(self) -> None:
+        assert self._events == []
+        assert self._client.response.read() == b""
+
+    def say(self, *commands: Document) -> None:
+        raise AssertionError("an event stream says nothing")
+
+    def close(self) -> None:
+        if self._client.response.isclosed():
+            self._client.close()
+        else:
+            self._client.reset()
 
 
 TRANSPORTS: dict[str, type[Line]] = {

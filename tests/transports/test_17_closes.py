@@ -24,10 +24,11 @@ from roomful.model.channel import Right
 from roomful.model.disconnects import DISCONNECTS
 from roomful.session.options import ConnectionOptions, LimitOptions
 from tests.transports.hosts import Host, roomful
-from tests.transports.lines import TRANSPORTS, Line, WebSocketLine
+from tests.transports.lines import TRANSPORTS, EventsLine, Line, WebSocketLine
 from tests.transports.rooms import emulate
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "closes.md"
+ALL_TRANSPORTS = {**TRANSPORTS, "events": EventsLine}
 TOKENS = TokenOptions(hmac_secret="a secret of sufficient length for it")
 MESSAGE_MAX_BYTES = 2_000
 
@@ -62,7 +63,7 @@ class Stage:
         return asyncio.run_coroutine_threadsafe(what, self._host.loop).result(10)
 
     def line(self) -> Line:
-        line = TRANSPORTS[self.transport](self.port, self.transport)
+        line = ALL_TRANSPORTS[self.transport](self.port, self.transport)
         self._lines.append(line)
         return line
 
@@ -197,11 +198,13 @@ def the_server_goes(stage: Stage) -> Line:
 
 
 class Cause(NamedTuple):
-    """name: of the table. on: the transports where it can happen, all of them if there are none."""
+    """name: of the table. on: the transports where it can happen, all of them if there are none. on_events: also on
+    `/events`, which answers a refusal by its HTTP status."""
 
     provoke: Callable[[Stage], Line]
     name: str
     on: tuple[str, ...] = ()
+    on_events: bool = False
 
 
 BOTH_WAYS = ("websocket", "http_stream", "sse")
@@ -214,18 +217,18 @@ CAUSES = [
     Cause(too_many_channels, "channel_limit"),
     Cause(too_many_connections, "connection_limit"),
     Cause(never_says_connect, "stale", FRAMED),
-    Cause(ended_by_the_application, "force_disconnect"),
+    Cause(ended_by_the_application, "force_disconnect", on_events=True),
     Cause(revoked, "revoked"),
-    Cause(told_to_come_again, "force_reconnect"),
-    Cause(expired, "expired"),
+    Cause(told_to_come_again, "force_reconnect", on_events=True),
+    Cause(expired, "expired", on_events=True),
     Cause(subscription_expired, "subscription_expired"),
     Cause(what_json_cant_say, "inappropriate_protocol"),
     Cause(another_life_of_the_log, "insufficient_state"),
-    Cause(doesnt_read, "slow"),
+    Cause(doesnt_read, "slow", on_events=True),
     Cause(answers_no_ping, "no_pong", BOTH_WAYS),
     Cause(breaks_the_protocol, "bad_request", BOTH_WAYS),
     Cause(talks_to_nobody, "not_available", BOTH_WAYS),
-    Cause(the_server_goes, "shutdown"),
+    Cause(the_server_goes, "shutdown", on_events=True),
 ]
 
 ELSEWHERE = {
@@ -274,7 +277,8 @@ def stage(request: pytest.FixtureRequest, app: Roomful, host: Host) -> Iterator[
         for transport in TRANSPORTS
         for cause in CAUSES
         if transport in (cause.on or TRANSPORTS)
-    ],
+    ]
+    + [pytest.param("events", cause, id=f"{cause.provoke.__name__}-events") for cause in CAUSES if cause.on_events],
     indirect=["stage"],
 )
 def test_17_each_cause_has_one_code_everywhere(stage: Stage, cause: Cause, caplog: pytest.LogCaptureFixture) -> None:
