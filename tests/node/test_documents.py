@@ -150,6 +150,25 @@ async def test_it_is_unloaded_some_time_after_the_last_has_left(world: World) ->
     assert reopened.lineage == first.lineage
 
 
+async def test_a_small_document_that_nobody_edits_is_only_bytes(world: World) -> None:
+    live = await world.documents.open("notes")
+    typist = Typist(live)
+    await typist.type("hello")
+    engine = live.room.live()
+    await world.pass_time(5)
+    assert live.room.live() is engine
+    await world.pass_time(20)
+    assert live.room.encode() is live.room.encode(), "what is kept, not made anew"
+    await typist.type(" again")
+    assert live.room.live() is not engine
+    assert Typist(live).text.to_py() == "hello again"
+    await typist.type("x" * 20_000)
+    engine = live.room.live()
+    await world.pass_time(20)
+    assert live.room.live() is engine, "it would take too long to make it anew"
+    world.close(live)
+
+
 async def test_nothing_is_unloaded_before_it_is_stored(world: World) -> None:
     live = await world.documents.open("notes")
     typist = Typist(live)

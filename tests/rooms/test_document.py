@@ -105,8 +105,10 @@ def test_encoding_in_between_loses_nothing_that_waits(seed: int, chance: random.
     for update in updates:
         document.apply(update)
         match chance.randrange(6):
-            case 0 | 1:
+            case 0:
                 document = Document(document.encode())
+            case 1:
+                document.rest()
             case 2:
                 document, _ = Document.load(document.encode(), [])
     assert shown(document.live()) == shown(whole)
@@ -288,6 +290,8 @@ def test_edits_in_python_are_told_as_an_update() -> None:
     assert all(document.contains(walk(update)) for update in updates)
     others = bytes.fromhex("01010200040101740362796500")
     assert shown(replica(merge_updates(HI, *updates, others))) == shown(document.live())
+    document.rest()
+    assert document.live() is doc, "somebody edits in it"
     end()
     text += "unwatched"
     assert len(updates) == 2

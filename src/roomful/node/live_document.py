@@ -75,8 +75,9 @@ class LiveDocument:
     __slots__ = (
         "_announcing",
         "_audience",
-        "_authors",
+        "_author",
         "_changed",
+        "_has_authors",
         "_queue",
         "_settling",
         "_waiting",
@@ -153,7 +154,8 @@ class LiveDocument:
         self.failed = False
         self.warned = False
         """It was warned of its size."""
-        self._authors: set[str] = set()
+        self._author: str | None = None
+        self._has_authors = False
         self._writers: dict[int, str | None] = {}
         self._audience: dict[tuple[DocumentDialect, str], dict[Attached, None]] = {}
         self._queue: list[Edit | Callable[[], None]] = []
@@ -341,8 +343,10 @@ class LiveDocument:
         Of two updates under the same numbers only the first shows, so a forger can block the genuine one. The log keeps
         both whole: when the forger is cut out, the genuine one shows.
         """
-        self._authors.add(author)
-        contested = bool(walked.deletions) and not answers and len(self._authors) > 1
+        if self._author is None:
+            self._author = author
+        self._has_authors = self._has_authors or author != self._author
+        contested = bool(walked.deletions) and not answers and self._has_authors
         for client in walked.structs:
             if self._writers.setdefault(client, author) != author:
                 self._writers[client] = None

@@ -95,7 +95,17 @@ def merge(updates: Sequence[bytes]) -> bytes:
 class Document:
     """A document in memory."""
 
-    __slots__ = ("_applying", "_clocks", "_deletions", "_doc", "_encoded", "_is_behind", "_parked", "_waiting")
+    __slots__ = (
+        "_applying",
+        "_clocks",
+        "_deletions",
+        "_doc",
+        "_encoded",
+        "_is_behind",
+        "_parked",
+        "_waiting",
+        "_watchers",
+    )
 
     def __init__(self, encoded: Encoded | None = None) -> None:
         """Raises Malformed for a state vector that isn't one, or for what is parked if that isn't an update."""
@@ -105,8 +115,9 @@ class Document:
         self._deletions: dict[int, Ranges] | None = None
         self._applying = False
         self._is_behind = False
-        self._waiting = WaitingUpdates()
+        self._waiting: WaitingUpdates | None = None
         self._parked: bytes | None = b""
+        self._watchers = 0
         if self._encoded.parked:
             self._park(self._encoded.parked, walk(self._encoded.parked))
 
@@ -157,7 +168,7 @@ class Document:
     @property
     def waiting_bytes(self) -> int:
         """About how large what is parked is."""
-        return self._waiting.size
+        return self._waiting.size if self._waiting is not None else 0
 
     @property
     def parked(self) -> bytes:
@@ -197,6 +208,15 @@ class Document:
         with _guarded():
             vector = doc.get_state()
             return Encoded(doc.get_update(), vector, doc.get_update(vector), self.parked)
+
+    def rest(self) -> None:
+        """Gives the engine's document back, 3 KB even for a few letters: bytes are kept until one is needed again.
+
+        Raises Broken.
+        """
+        if self._doc is not None and not self._watchers:
+            self._catch_up()
+            self._encoded, self._doc, self._deletions = self.encode(), None, None
 
     # What it gets
 
@@ -245,7 +265,13 @@ class Document:
                     on_edit(update)
 
         subscription = doc.observe(committed)
-        return doc, lambda: doc.unobserve(subscription)  # a document with an observer is never freed
+        self._watchers += 1
+
+        def end() -> None:
+            doc.unobserve(subscription)  # a document with an observer is never freed
+            self._watchers -= 1
+
+        return doc, end
 
     def live(self) -> Doc[Any]:
         """The engine's own document, to read from."""
@@ -318,6 +344,8 @@ class Document:
 
         walked: the update of which that is the rest.
         """
+        if self._waiting is None:
+            self._waiting = WaitingUpdates()
         if missing[0]:
             self._waiting.keep(missing, lacking(missing, walk(missing), self._clocks))
         self._waiting.keep_deletions(self._ahead(walked.deletions))
@@ -328,14 +356,17 @@ class Document:
 
         Again, although the engine has had it before: it drops some of what waits in it.
         """
-        freed = [*self._waiting.stuck(), *self._waiting.freed(clients, self._clocks)]
+        waiting = self._waiting
+        if waiting is None:
+            return
+        freed = [*waiting.stuck(), *waiting.freed(clients, self._clocks)]
         while freed:
             update = merge(freed)
             walked = walk(update)
             missing = self._hand_over(update)
             self._look_again()
             self._park(missing, walked)
-            freed = self._waiting.freed(walked.structs, self._clocks)
+            freed = waiting.freed(walked.structs, self._clocks)
 
     def _note(self, structs: dict[int, Ranges], deletions: dict[int, Ranges]) -> None:
         """Keeps what is known of the engine's document in step with it, without asking it.

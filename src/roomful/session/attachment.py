@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
 from enum import Enum, auto
 from typing import Protocol
 
@@ -153,7 +152,7 @@ class Attachment:
         """It missed awareness while it didn't read."""
         self._access: Access | None = None
         self._live: LiveDocument | None = None
-        self._queue: deque[tuple[FromClient, int]] = deque()
+        self._queue: list[tuple[FromClient, int]] = []  # a deque has 760 bytes, and this is mostly empty
         self._working = False
         self._foreign = False
 
@@ -331,7 +330,7 @@ class Attachment:
             if not live.ready:
                 live.when_ready(self._work_on)
                 return
-            message, size = self._queue.popleft()
+            message, size = self._queue.pop(0)
             self.socket.regain(size)
             self._take(message)
 
@@ -517,7 +516,7 @@ class Attachment:
             self._work_on()
 
     def _put_back(self, message: FromClient) -> None:
-        self._queue.appendleft((message, 0))
+        self._queue.insert(0, (message, 0))
         if self._live is not None:
             self._live.when_ready(self._work_on)
 
