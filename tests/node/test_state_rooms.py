@@ -456,7 +456,7 @@ async def test_a_state_that_others_change_and_compact_can_be_deleted() -> None:
 
 
 async def test_what_is_deleted_is_deleted_though_the_lease_is_not_given_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.here.publish(ANN, **LIKE)
     lease = world.store.lease
@@ -468,6 +468,7 @@ async def test_what_is_deleted_is_deleted_though_the_lease_is_not_given_back(
 
     monkeypatch.setattr(world.store, "lease", once)
     assert await world.here.rooms.delete(ROOM)
+    assert "the lease of the state of 'chat:1' ends by itself only" in caplog.text
     assert (await world.there.subscribe()).values == {}
 
 
