@@ -213,4 +213,5 @@ async def test_lines_are_found_by_the_trace_of_the_request(world: World, caplog:
     await both.connect(headers={"traceparent": TRACEPARENT.replace("4", "5")})
     for client in (by_header, by_command, both):
         client.send_bytes(b"{")
-    assert [record.__dict__["trace"] for record in caplog.records] == [TRACE] * 3
+    # Of each: what was wrong, and how it ended.
+    assert [record.__dict__["trace"] for record in caplog.records] == [TRACE] * 6
