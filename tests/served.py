@@ -50,6 +50,12 @@ class Server:
             pytest.fail(f"the server doesn't listen; it printed:\n{self.log}")
         self.port = self._listening.result()
 
+    async def stopped(self) -> int:
+        """Waits for its end; its exit status."""
+        status = await self._process.wait()
+        await self._reader
+        return status
+
     async def stop(self) -> int:
         """Asks it to end, as a service manager would; its exit status. Killed when it doesn't end in time."""
         if self._process.returncode is None:

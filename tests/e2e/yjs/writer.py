@@ -82,6 +82,10 @@ class Writer:
             raise ConnectionError("the server closed the connection")
 
     @property
+    def close_code(self) -> int | None:
+        return self._socket.close_code
+
+    @property
     def text(self) -> str:
         return str(self.doc.get("t", type=Text))
 
