@@ -32,13 +32,22 @@ CONFIG = """
 {engine}
 [metrics]
 open = true
+[api]
+keys = ["{key}"]
+[tokens]
+anonymous = true
 [namespaces.room]
+subscribe = "client"
+publish = "client"
+recover = true
 history_size = {history}
 history_ttl_s = 300
 """
 
 AGAIN_S = 0.2
 """Whoever was refused, or lost the connection, tries again after about this long."""
+
+API_KEY = "the key of soaks"
 
 SharedT = TypeVar("SharedT", RedisServer, NatsServer)
 
@@ -387,9 +396,11 @@ class Fleet(Generic[SharedT]):
             await asyncio.wait(self._tasks)
 
 
-async def _node(home: Path, config: str, proxy: FaultProxy, scheme: str) -> Node:
+async def _node(home: Path, config: str, proxy: FaultProxy, scheme: str, dev: bool) -> Node:
     home.mkdir()  # noqa: ASYNC240  in a temporary folder
-    return Node(await serve(home, config=config, options=("--engine", f"{scheme}://127.0.0.1:{proxy.port}")), proxy)
+    return Node(
+        await serve(home, dev=dev, config=config, options=("--engine", f"{scheme}://127.0.0.1:{proxy.port}")), proxy
+    )
 
 
 @asynccontextmanager
@@ -403,17 +414,20 @@ async def fleet(
     per_second: int,
     history: int,
     engine: str = "",
+    dev: bool = True,
 ) -> AsyncIterator[Fleet[SharedT]]:
-    """Running, with all followers subscribed and publications flowing. engine: lines of the `[engine]` table."""
+    """Running, with all followers subscribed and publications flowing. engine: lines of the `[engine]` table.
+
+    dev: with everything on, presence too."""
     running: list[Node] = []
     proxies: list[FaultProxy] = []
-    config = CONFIG.format(history=history, engine=engine)
+    config = CONFIG.format(history=history, engine=engine, key=API_KEY)
     scheme = shared.url.partition("://")[0]
 
     async def add_node() -> Node:
         proxy = await FaultProxy(shared.port).__aenter__()
         proxies.append(proxy)
-        node = await _node(directory / f"served-{proxy.port}", config, proxy, scheme)
+        node = await _node(directory / f"served-{proxy.port}", config, proxy, scheme, dev)
         running.append(node)
         return node
 
