@@ -229,7 +229,7 @@ class Node:
     def _relieve(self) -> None:
         """Too much waits for clients that don't read: ends those for whom most does, until the rest fits."""
         for member in sorted(self.connections, key=lambda member: -member.owed_bytes):
-            if not self.backlog.over:
+            if not (self.backlog.over and member.owed_bytes):
                 return
             waiting = self.backlog.bytes
             about(log, member).warning("it is ended: %d bytes wait for clients that don't read", waiting)
