@@ -65,7 +65,9 @@ async def test_any_name_is_a_channel_of_its_own(nats: NatsServer, name: str) -> 
 
 
 @pytest.mark.parametrize("storage", ["file", "memory"])
-async def test_9_a_server_that_is_killed_and_comes_back(nats: NatsServer, storage: Literal["file", "memory"]) -> None:
+async def test_9_a_server_that_is_killed_and_comes_back(
+    nats: NatsServer, storage: Literal["file", "memory"], caplog: pytest.LogCaptureFixture
+) -> None:
     async with running(engine_at(nats.url, storage)) as node, running(engine_at(nats.url, storage)) as other:
         await node.broker.subscribe(CHANNEL)
         await node.presence.add(CHANNEL, ANN)
@@ -90,6 +92,10 @@ async def test_9_a_server_that_is_killed_and_comes_back(nats: NatsServer, storag
         assert dict(await other.presence.members(CHANNEL)) == {ANN.client: ANN}
         assert {node.id, other.id} <= set(await other.control.nodes())
         assert node.heard.leaves == []
+    assert {
+        "adding %d entries of presence again: the server had lost them, or our lease",
+        "the connection to NATS is lost; trying again",
+    } <= {record.msg for record in caplog.records}
 
 
 async def test_6_every_call_has_a_deadline(nats: NatsServer) -> None:

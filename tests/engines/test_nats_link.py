@@ -12,7 +12,7 @@ from roomful.testing.fault_proxy import FaultProxy
 from tests.engines.nats_server import CHANNEL, NatsServer, engine_at, free_port, until
 
 
-async def test_a_mute_link_is_told_and_made_anew(nats: NatsServer) -> None:
+async def test_a_mute_link_is_told_and_made_anew(nats: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
     async with FaultProxy(nats.port) as proxy, running(engine_at(f"nats://127.0.0.1:{proxy.port}")) as node:
         await node.broker.subscribe(CHANNEL)
         proxy.hole()
@@ -26,6 +26,7 @@ async def test_a_mute_link_is_told_and_made_anew(nats: NatsServer) -> None:
         await node.heard.until(lambda: bool(node.heard.lapses))
         await node.broker.publish(CHANNEL, Draft(b"2"), KEEP)
         assert [p.data for p in await node.settled(CHANNEL)][-1] == b"2"
+    assert "the link to NATS is mute: %s" in {record.msg for record in caplog.records}
 
 
 async def test_a_frozen_server_holds_up_nothing_here(nats: NatsServer) -> None:

@@ -71,7 +71,9 @@ async def test_a_publish_whose_answer_was_lost_is_in_the_log_once(nats: NatsServ
 
 
 @pytest.mark.parametrize("others_first", [False, True], ids=["as it was", "written to by others"])
-async def test_1_a_server_from_a_backup_begins_anew(component: Component, tmp_path: Path, others_first: bool) -> None:
+async def test_1_a_server_from_a_backup_begins_anew(
+    component: Component, tmp_path: Path, others_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """What was stored after the backup is gone, and its offsets come again: nobody may take them for the same."""
     storage, backup = tmp_path / "storage", tmp_path / "backup"
     storage.mkdir()
@@ -103,6 +105,9 @@ async def test_1_a_server_from_a_backup_begins_anew(component: Component, tmp_pa
             assert (await node.broker.publish(CHANNEL, Draft(b"x"), KEEP)).position == Position(head.epoch, 1)
     finally:
         await nats.kill()
+    assert "NATS has lost publications, so all epochs begin anew: its log of %s ends at %d, and we saw %d" in {
+        record.msg for record in caplog.records
+    }
 
 
 async def test_9_what_others_publish_while_a_node_comes_back_is_no_loss(nats: NatsServer) -> None:

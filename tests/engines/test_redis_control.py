@@ -29,7 +29,9 @@ async def node(server: RedisServer) -> AsyncIterator[EngineNode]:
         yield node
 
 
-async def test_27_orders_that_were_given_while_a_node_was_deaf_reach_it(node: EngineNode, server: RedisServer) -> None:
+async def test_27_orders_that_were_given_while_a_node_was_deaf_reach_it(
+    node: EngineNode, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     async with FaultProxy(server.port) as proxy, node_on(proxy.port) as deaf:
         proxy.refusing = True
         proxy.links[1].cut()
@@ -43,6 +45,7 @@ async def test_27_orders_that_were_given_while_a_node_was_deaf_reach_it(node: En
         await node.control.send(last)
         assert await deaf.ordered(last) == [*orders, last]
         assert await node.ordered(last) == [*orders, last]
+    assert "the listener is deaf: %s; trying again" in {record.msg for record in caplog.records}
 
 
 async def test_orders_are_known_even_when_one_is_lost_on_the_way(node: EngineNode, server: RedisServer) -> None:

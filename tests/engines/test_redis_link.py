@@ -83,7 +83,9 @@ async def test_4_what_may_be_repeated_is_after_a_loss_and_the_rest_is_not(
     assert await server.do("GET", "b") == b"1"
 
 
-async def test_6_a_server_that_is_gone_is_waited_for(link: Link, server: RedisServer) -> None:
+async def test_6_a_server_that_is_gone_is_waited_for(
+    link: Link, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     await server.kill()
     calls = [link.call("INCR", "n", again=False) for _ in range(3)]
     await eventually(lambda: not link.connected)
@@ -91,9 +93,12 @@ async def test_6_a_server_that_is_gone_is_waited_for(link: Link, server: RedisSe
     await server.start()
     assert await calls[-1] in (1, 2, 3, 4)
     await asyncio.gather(*calls, return_exceptions=True)
+    assert "no connection to Redis: %s; trying again" in {record.msg for record in caplog.records}
 
 
-async def test_6_a_mute_server_costs_a_deadline_and_is_found_again(link: Link, proxy: FaultProxy) -> None:
+async def test_6_a_mute_server_costs_a_deadline_and_is_found_again(
+    link: Link, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
     proxy.hole()
     with pytest.raises(InternalError, match="doesn't answer in time"):
         await link.call("PING", again=True)
@@ -101,6 +106,7 @@ async def test_6_a_mute_server_costs_a_deadline_and_is_found_again(link: Link, p
     proxy.heal()
     await eventually(lambda: link.connected)
     assert await link.call("PING", again=True) == b"PONG"
+    assert "Redis doesn't answer in time: the connection is given up" in {record.msg for record in caplog.records}
 
 
 async def test_6_one_call_after_the_other_costs_one_deadline_altogether(link: Link, proxy: FaultProxy) -> None:

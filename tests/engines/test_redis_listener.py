@@ -63,7 +63,9 @@ async def test_names_of_a_turn_are_one_command(ear: Ear, server: RedisServer) ->
     await ear.until(lambda: len(ear.messages) == 400)
 
 
-async def test_1_names_are_heard_again_after_a_loss_and_that_is_reported_then(ear: Ear, server: RedisServer) -> None:
+async def test_1_names_are_heard_again_after_a_loss_and_that_is_reported_then(
+    ear: Ear, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     await asyncio.gather(*(ear.listener.subscribe(b"%d" % n) for n in range(1_200)))
     for round in range(3):
         await server.do("CLIENT", "KILL", "TYPE", "pubsub")
@@ -71,6 +73,7 @@ async def test_1_names_are_heard_again_after_a_loss_and_that_is_reported_then(ea
         assert ear.listener.hears
         assert await server.do("PUBLISH", "7", "x") == 1
     assert ear.lapses == [{b"%d" % n for n in range(1_200)}] * 3
+    assert "Redis was not heard for a while; %d names are heard again" in {record.msg for record in caplog.records}
 
 
 async def test_who_waits_for_a_name_is_served_by_the_next_connection(ear: Ear, server: RedisServer) -> None:

@@ -75,13 +75,19 @@ async def _has(node: EngineNode, clients: set[str]) -> bool:
     return await members(node) == clients
 
 
-async def test_19_an_emptied_redis_is_filled_again(server: RedisServer, survivors: list[EngineNode]) -> None:
+async def test_19_an_emptied_redis_is_filled_again(
+    server: RedisServer, survivors: list[EngineNode], caplog: pytest.LogCaptureFixture
+) -> None:
     node, other = survivors
     await node.presence.add("a", ANN)
     await other.presence.add("a", BOB)
     await server.kill()
     await server.start()
     await eventually(lambda: _has(node, {ANN.client, BOB.client}))
+    assert {
+        "Redis has lost the orders of other nodes; what was ordered while this one was deaf is unknown",
+        "this node's lease was lost: its members are entered anew",
+    } <= {record.msg for record in caplog.records}
 
 
 async def test_19_what_a_dead_node_left_behind_is_found_by_who_looks(

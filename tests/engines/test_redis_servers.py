@@ -39,7 +39,9 @@ def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick_probes")
-async def test_1_a_listener_that_hears_nothing_finds_out_by_itself(proxy: FaultProxy) -> None:
+async def test_1_a_listener_that_hears_nothing_finds_out_by_itself(
+    proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
     watch, servers = Watch(), OneServer(parse(f"redis://127.0.0.1:{proxy.port}"))
     await servers.start(watch.setup)
     assert servers.ready
@@ -50,6 +52,9 @@ async def test_1_a_listener_that_hears_nothing_finds_out_by_itself(proxy: FaultP
     await eventually(lambda: servers.ready)
     assert watch.lapses == [{b"a"}]
     await servers.stop()
+    assert "the listener doesn't hear what Redis has published: its connection is given up" in {
+        record.msg for record in caplog.records
+    }
 
 
 @pytest.mark.usefixtures("quick_probes")

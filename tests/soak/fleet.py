@@ -121,7 +121,7 @@ class Client:
     """Stays connected to one of several nodes until the test ends.
 
     hello: its connect command. failed: how often it was refused, or lost, in a row. open_s: how long a handshake may
-    take."""
+    take. door: how many of all clients may be at one at once, None for any number."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self.urls = urls
@@ -129,15 +129,14 @@ class Client:
         self.hello: dict[str, Any] = {}
         self.failed = 0
         self.open_s = 5.0
+        self.door: asyncio.Semaphore | None = None
 
     async def run(self) -> None:
         while True:
             url = self.urls[self.connections % len(self.urls)]
             self.connections += 1
             with suppress(OSError, WebSocketException, TimeoutError, Ended):
-                async with connect(
-                    url.replace("http", "ws") + "/connection/websocket", open_timeout=self.open_s
-                ) as socket:
+                async with await self._opened(url) as socket:
                     connection = Connection(socket, self.on_push)
                     reading = asyncio.ensure_future(connection.read())
                     try:
@@ -150,6 +149,13 @@ class Client:
             self.lost()
             self.failed += 1
             await asyncio.sleep(self.pause())
+
+    async def _opened(self, url: str) -> ClientConnection:
+        address = url.replace("http", "ws") + "/connection/websocket"
+        if self.door is None:
+            return await connect(address, open_timeout=self.open_s)
+        async with self.door:
+            return await connect(address, open_timeout=self.open_s)
 
     def pause(self) -> float:
         """Seconds before it comes back."""
