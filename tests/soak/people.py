@@ -60,6 +60,9 @@ subscribe = "client"
 subscribe = "client"
 presence = true
 """
+HEAD = """\
+| beside the chat | joins took s | chat messages | p50 ms | p99 ms | own lag s | nodes' CPU s |
+|---|--:|--:|--:|--:|--:|--:|"""
 CHAT, CHAT_PER_S, QUIET_S = "chat:1", 20, 10.0
 WAIT_S = 240.0
 
@@ -169,12 +172,14 @@ class Phase(NamedTuple):
     joins_s: float
     took: list[float]
     lag: float
+    cpu_s: float
 
     def row(self) -> str:
         ordered = sorted(self.took)
         p50, p99 = ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
         joins = f"{self.joins_s:.1f}" if self.joins_s else "–"
-        return f"| {self.name} | {joins} | {len(ordered):,} | {p50 * 1000:.0f} | {p99 * 1000:.0f} | {self.lag:.2f} |"
+        figures = f"{p50 * 1000:.0f} | {p99 * 1000:.0f} | {self.lag:.2f} | {self.cpu_s:.1f}"
+        return f"| {self.name} | {joins} | {len(ordered):,} | {figures} |"
 
 
 class Soak:
@@ -204,6 +209,7 @@ class Soak:
         for reader in self.readers:
             reader.took.clear()
         self._lag, process, joins_s = 0.0, None, 0.0
+        cpu_s = self._cpu_s()
         if channel:
             ports = ",".join(str(server.port) for server in self.servers)
             process = await asyncio.create_subprocess_exec(
@@ -216,7 +222,14 @@ class Soak:
             joins_s = float(await process.stdout.readline())
         else:
             await asyncio.sleep(QUIET_S)
-        return Phase(name, joins_s, [each for reader in self.readers for each in reader.took], self._lag), process
+        return Phase(
+            name, joins_s, [each for reader in self.readers for each in reader.took], self._lag, self._cpu_s() - cpu_s
+        ), process
+
+    def _cpu_s(self) -> float:
+        """What all nodes together have taken of the processor."""
+        stats = [Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split() for server in self.servers]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
 
 async def totals(servers: Sequence[Server]) -> Counter[str]:
@@ -238,7 +251,7 @@ async def end(process: asyncio.subprocess.Process | None) -> None:
 
 
 async def measure(soak: Soak) -> int:
-    print("| beside the chat | joins took s | chat messages | p50 ms | p99 ms | own lag s |\n|---|--:|--:|--:|--:|--:|")
+    print(HEAD)
     alone, _ = await soak.phase("nothing", "")
     print(alone.row(), flush=True)
     plain, process = await soak.phase("joins, no presence", "empty:1")
