@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
-from roomful.model.document import AwarenessEntry, Stateless, SyncUpdate
+from roomful.model.document import AwarenessEntry, SyncUpdate
 from roomful.node.histogram import Histogram
 from roomful.node.live_document import Edit, LiveDocument
 from roomful.rooms.awareness import Awareness
@@ -208,8 +208,31 @@ async def test_entries_of_other_nodes_in_between_are_noticed(live: LiveDocument,
 
 async def test_each_wire_is_spelled_once_for_all(live: LiveDocument) -> None:
     members = [joined(live, Member(hocuspocus.BARE, "notes")) for _ in range(3)]
-    live.broadcast(Stateless("x"))
+    live.broadcast_stateless("x")
     assert len({id(member.got[0]) for member in members}) == 1
+
+
+async def test_edits_of_one_turn_go_out_as_one_piece_that_all_share(live: LiveDocument) -> None:
+    framed = hocuspocus.FRAMED
+    ann, bob, cid = (joined(live, Member(framed, "notes")) for _ in range(3))
+    dan = joined(live, Member(hocuspocus.BARE, "notes"))
+    live.edit(HI, None, "ann", ann, lambda _: None)
+    live.edit(BYE, None, "bob", bob, lambda _: None)
+    await live.settled()
+    first, second = (framed.encode("notes", SyncUpdate(update)) for update in (HI, BYE))
+    assert ann.got == [second], "not its own"
+    assert bob.got == [first]
+    assert cid.got == [first + second]
+    assert dan.got == [hocuspocus.BARE.encode("notes", SyncUpdate(update)) for update in (HI, BYE)]
+
+
+async def test_who_begins_to_listen_between_two_edits_hears_the_second(live: LiveDocument) -> None:
+    ann = Member(hocuspocus.FRAMED, "notes")
+    live.edit(HI, None, "bob", None, lambda _: None)
+    live.after_pending(lambda: live.listen(ann))
+    live.edit(BYE, None, "bob", None, lambda _: None)
+    await live.settled()
+    assert ann.got == [hocuspocus.FRAMED.encode("notes", SyncUpdate(BYE))]
 
 
 async def test_who_left_hears_nothing(live: LiveDocument, log: Log) -> None:

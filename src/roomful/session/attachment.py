@@ -118,6 +118,7 @@ class Attachment:
         "name",
         "provider",
         "rights",
+        "send",
         "socket",
         "stale",
         "state",
@@ -135,6 +136,7 @@ class Attachment:
         hooks: Hooks,
     ) -> None:
         self.socket = socket
+        self.send = socket.send  # one call less for each delivery
         self.dialect = dialect
         self.key = key
         self.name = name
@@ -238,9 +240,6 @@ class Attachment:
         return self._live
 
     # What the document calls (node.live_document.Attached)
-
-    def send(self, frame: bytes) -> None:
-        self.socket.send(frame)
 
     def send_awareness(self, frame: bytes) -> None:
         self.socket.send_awareness(frame, self)
