@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from roomful.model.channel import ChannelOptions, Right
-from roomful.model.errors import Forbidden
+from roomful.model.errors import Forbidden, TokenExpired
 from roomful.model.event import ConnectEvent
 from roomful.model.order import UnsubscribeOrder
-from roomful.model.publication import Draft, HistoryFilter
+from roomful.model.publication import Draft, HistoryFilter, Position
 from roomful.model.tracing import HAPPENINGS, Happening, TraceAnswer, TraceQuestion, Wanted
 from roomful.node.tracing import LEASE_S
 from roomful.session.options import LimitOptions
@@ -20,6 +20,7 @@ from roomful.session.subscription import Subscription
 from roomful.session.watched import Watched
 from roomful.testing.client import Client, Closed, CommandError
 from tests.session.conftest import MakeWorld
+from tests.session.test_poll import poll
 from tests.session.world import LOG, World, session_of
 
 ROOM = Wanted(channel="log:1")
@@ -236,3 +237,34 @@ async def test_nobody_is_watched_who_is_not_traced_and_nobody_any_longer(world: 
     assert watched() == []
     assert type(session_of(ann).subscriptions["log:1"]) is Subscription
     assert not world.node.tracer.on
+
+
+async def test_what_a_poll_was_answered(world: World) -> None:
+    trace = Trace(world, ROOM)
+    first = await poll(world, {"log:1": None})
+    await world.publish("log:1")
+    await poll(world, first.next)
+    await poll(world, {"log:1": Position("of another life", 3)})
+    told = [(each.event, each.offset, each.count) for each in trace.more() if each.event != "published"]
+    assert told == [("polled", 0, 0), ("polled", 1, 1), ("gap", 3, None), ("polled", 1, 0)]
+
+
+async def test_a_refused_poll_says_why(world: World) -> None:
+    trace = Trace(world, Wanted(user="ann"))
+    with pytest.raises(TokenExpired):
+        await poll(world, {"log:1": None}, world.token("ann", ttl_s=-60))
+    assert [(each.event, each.user, each.reason) for each in trace.more()] == [
+        ("refused", "ann", "poll: token expired")
+    ]
+
+
+async def test_a_publication_that_came_too_early_is_held_until_the_log_was_read(world: World) -> None:
+    ann = await world.client("ann")
+    await ann.subscribe("log:1")
+    trace = Trace(world, ROOM)
+    world.engine.quick = False
+    for _ in range(2):
+        await world.memory.broker.publish("log:1", Draft(b"1"), LOG.retention)
+    world.engine.lose_publication({"log:1"})
+    await world.engine.rush()
+    assert trace.told() == [("held", 2), ("delivered", 1), ("delivered", 2)]
