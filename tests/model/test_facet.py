@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from roomful.model.channel import RESERVED_NAMESPACES
-from roomful.model.facet import OPTIONS, Facet, facet_of, facets_of
+from roomful.model.facet import OPTIONS, Facet, facet_of, facets_of, is_between_nodes
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,11 @@ from roomful.model.facet import OPTIONS, Facet, facet_of, facets_of
 )
 def test_which_names_are_facets(channel: str, facet: Facet | None) -> None:
     assert facet_of(channel) == facet
+
+
+@pytest.mark.parametrize(("channel", "expected"), [("people:chat:1", True), ("state:chat:1", False), ("people", False)])
+def test_which_logs_are_not_for_clients(channel: str, expected: bool) -> None:
+    assert is_between_nodes(channel) == expected
 
 
 def test_a_room_and_its_facets() -> None:

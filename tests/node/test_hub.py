@@ -276,3 +276,13 @@ def test_it_remembers_exactly_who_is_there(changes: list[Change]) -> None:
         assert len(hub) == len(counts)
         assert [hub.subscribers(name) for name in "abc"] == [counts.get(name, 0) for name in "abc"]
         assert [name in hub for name in "abc"] == [name in counts for name in "abc"]
+
+
+def test_what_nobody_is_to_get_moves_all_positions_on() -> None:
+    hub, subscribers = Hub(), [Subscriber(), Subscriber()]
+    for subscriber in subscribers:
+        hub.add("log:1", JSON_BARE, subscriber)
+    hub.skip("log:1", Publication(b"", 7), "e")
+    hub.skip("log:2", Publication(b"", 1), "e")
+    assert [[each.offset for each in subscriber.skipped] for subscriber in subscribers] == [[7], [7]]
+    assert [subscriber.got for subscriber in subscribers] == [[], []]

@@ -320,6 +320,8 @@ async def test_the_people_of_a_room(app: Roomful) -> None:
             ("ann", {"name": "ann"}),
             ("bob", {"name": "bob"}),
         ]
+        few = await call(app, "people", channel="room:1", limit=1)
+        assert (len(few["people"]), few["online"]) == (1, 2)
         where = await call(app, "people_where", users=["ann", "cid"])
         assert (where["users"]["ann"]["room:1"]["status"], where["users"]["cid"]) == ("online", {})
         assert where["missing"] == []

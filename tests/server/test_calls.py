@@ -120,6 +120,29 @@ async def test_history_and_its_refusals(app: Roomful) -> None:
     assert (emptied.publications, emptied.head) == ([], page.head)
 
 
+async def test_people_where_they_are_and_what_they_say(app: Roomful) -> None:
+    async with connect(app, data="ann") as ann, connect(app, data="ann"), connect(app, data="bob"):
+        await ann.subscribe("people:room:1")
+        assert (await ann.next_push())["pub"]["data"]["online"] == 2
+        found = await app.people("room:1")
+        assert [(person.user, person.status) for person in found.people] == [("ann", "online"), ("bob", "online")]
+        assert (found.online, found.away) == (2, 0)
+        assert len((await app.people("room:1", limit=1)).people) == 1
+        where = await app.where(["ann", "cid"])
+        assert {user: list(rooms) for user, rooms in where.people.items()} == {"ann": ["room:1"], "cid": []}
+        assert not where.partial
+        await app.set_status("room:1", "ann", {"busy": True})
+        assert (await ann.next_push())["pub"]["data"]["people"][0]["custom"] == {"busy": True}
+        await app.set_status("room:1", "ann", None)
+        assert "custom" not in (await ann.next_push())["pub"]["data"]["people"][0]
+    for refused in (app.where("ann"), app.where([""] * 1_001), app.set_status("room:1", "ann", b"\xff")):
+        with pytest.raises(BadRequest):
+            await refused
+    for unknown in (app.people("plain:1"), app.set_status("plain:1", "ann", 1)):
+        with pytest.raises(NotAvailable):
+            await unknown
+
+
 async def test_presence_channels_and_info(app: Roomful) -> None:
     async with connect(app, data="ann") as one, connect(app, data="ann") as two, connect(app, data="bob") as bob:
         await bob.subscribe("plain:7")

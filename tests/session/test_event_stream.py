@@ -101,6 +101,26 @@ async def test_a_facet_is_a_channel_like_any_other(world: World) -> None:
     source.cut()
 
 
+async def test_the_people_of_a_room_over_plain_http(world: World) -> None:
+    ann = await world.client("ann")
+    await ann.subscribe("room:1")
+    await world.pass_time(0.5)
+    source = Source(world, ["people:room:1"])
+    source.connect()
+    await world.settle()
+    await ann.unsubscribe("room:1")
+    await world.pass_time(0.5)
+    subscribed, left = source.pump()
+    assert [person["user"] for person in subscribed.data["channels"]["people:room:1"]["data"]["people"]] == ["ann"]
+    assert left.data["data"] == {"people": [{"user": "ann", "status": "gone"}], "online": 0, "away": 0}
+    source.cut()
+    source.connect()  # with the id of what it has got
+    await world.settle()
+    again = source.pump()[-1].data["channels"]["people:room:1"]
+    assert (again["recovered"], again["data"]) == (False, {"people": [], "online": 0, "away": 0})
+    source.cut()
+
+
 async def test_who_misses_something_of_a_facet_comes_back_to_its_whole_state(world: World) -> None:
     source = Source(world, ["typing:room:1", "room:1"])
     session = source.connect()

@@ -8,6 +8,7 @@ it is online on any node. Source: design, sections 3 and 7; docs/decisions (peop
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -94,8 +95,9 @@ class Roster:
         """Whom it shows."""
         return [self._people[user] for user in self._shown]
 
-    def everybody(self) -> list[Person]:
-        return list(self._people.values())
+    def some(self, limit: int | None) -> list[Person]:
+        """So many at most, whether it shows them or not; everybody for None."""
+        return list(islice(self._people.values(), limit))
 
     def of(self, node: str) -> list[Entry]:
         """What one node says."""

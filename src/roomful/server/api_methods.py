@@ -20,6 +20,8 @@ from roomful.session.payload import to_client
 
 log = logging.getLogger("roomful.api")
 
+PEOPLE_MAX = 1_000
+"""People of a room that are named unless a limit is said."""
 PARALLEL_MAX = 32
 """Commands of one batch that run at once."""
 
@@ -227,7 +229,7 @@ async def _state_delete(calls: Calls, request: w.StateDeleteRequest) -> w.StateD
 
 
 async def _people(calls: Calls, request: w.PeopleRequest) -> w.PeopleResult:
-    found = await calls.people(request.channel)
+    found = await calls.people(request.channel, limit=PEOPLE_MAX if request.limit is None else request.limit)
     return w.PeopleResult([w.Person.of(person) for person in found.people], found.online, found.away)
 
 

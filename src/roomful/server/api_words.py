@@ -565,6 +565,7 @@ class PeopleRequest(Request, frozen=True, kw_only=True):
     """Who is in a room, over all their connections on all nodes."""
 
     channel: Annotated[Channel, Meta(description="The room's own, not its facet.")]
+    limit: Annotated[int, Meta(ge=0, description="Of these so many at most, 1,000 if it isn't said.")] | None = None
 
 
 class Person(Result, frozen=True):
@@ -584,7 +585,7 @@ class Person(Result, frozen=True):
 
 
 class PeopleResult(Result, frozen=True, omit_defaults=False):
-    """online, away: how many of them are."""
+    """online, away: how many are, also beyond the limit."""
 
     people: list[Person]
     online: int

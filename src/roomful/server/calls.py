@@ -48,7 +48,7 @@ class Broadcasted(msgspec.Struct, frozen=True):
 
 
 class PeopleOfRoom(msgspec.Struct, frozen=True):
-    """online, away: how many of them are."""
+    """online, away: how many are, also beyond the limit."""
 
     people: list[Person]
     online: int
@@ -238,10 +238,13 @@ class Calls(ABC):
         """How many connections and users are in the channel. Raises NotAvailable where presence isn't kept."""
         return PresenceStatsResult(*await (await self._node()).presence_counts(channel))
 
-    async def people(self, channel: str) -> PeopleOfRoom:
-        """Everybody in a room, over all their connections. Raises NotAvailable where presence isn't kept."""
+    async def people(self, channel: str, *, limit: int | None = None) -> PeopleOfRoom:
+        """Who is in a room, over all their connections. Raises NotAvailable where presence isn't kept.
+
+        limit: so many of them at most, and all are counted; None: everybody.
+        """
         roster = await (await self._node()).room_people(channel)
-        return PeopleOfRoom(roster.everybody(), roster.online, roster.away)
+        return PeopleOfRoom(roster.some(limit), roster.online, roster.away)
 
     async def where(self, users: Collection[str]) -> Whereabouts:
         """In which rooms these users are, and since when, in one call for all of them; `people` has each of them.
