@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.sdks.js_sdk import Bridge, JsSdk
 from tests.e2e.sdks.python_sdk import PythonSdk
+from tests.e2e.sdks.rooms import SECRET, token, url_of
 from tests.e2e.sdks.sdk import Sdk
 from tests.engines.nats_server import NatsServer
 from tests.served import Serve
 
+KEY = "k" * 32
 CONFIG = """
 [engine]
 url = "{url}"
@@ -65,6 +68,32 @@ async def test_clients_of_two_nodes_are_in_one_room_also_after_the_server_was_ki
                     await asyncio.sleep(0.05)
         for room in rooms:
             assert [event.offset for event in room.log.named("publication")] == list(range(1, 7))
+    finally:
+        await nats.kill()
+
+
+async def test_27_what_is_revoked_stays_so_after_nats_was_killed_and_for_nodes_that_start_later(
+    component: Callable[[str], str], tmp_path: Path, served: Serve, sdks: tuple[Sdk, Sdk]
+) -> None:
+    nats = NatsServer(component("nats-server"), tmp_path)
+    await nats.start()
+    try:
+        config = CONFIG.format(url=nats.url) + f'[tokens]\nhmac_secret = "{SECRET}"\n[api]\nkeys = ["{KEY}"]\n'
+        nodes = [await served(dev=False, config=config) for _ in range(2)]
+        dead, sdk = token("ann"), sdks[1]
+        ann = await sdk.client(url_of(nodes[1].port), token=dead)
+        await ann.connected()
+        async with httpx.AsyncClient(base_url=nodes[0].url, headers={"X-API-Key": KEY}) as http:
+            assert (await http.post("/api/revoke", json={"user": "ann"})).json() == {"result": {}}
+        assert (await ann.log.take("disconnected")).code == 4503
+        await nats.restart()
+        for node in (*nodes, await served(dev=False, config=config)):
+            async with asyncio.timeout(20):
+                while await _is_unready(node.port):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            again = await sdk.client(url_of(node.port), token=dead)
+            await again.connect()
+            assert (await again.log.take("disconnected")).code == 3500
     finally:
         await nats.kill()
 

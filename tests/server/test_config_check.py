@@ -13,6 +13,7 @@ from roomful.engines.options import EngineOptions
 from roomful.model.channel import ChannelOptions
 from roomful.model.errors import ConfigError
 from roomful.node.rate_options import RateOptions, VisitorRates
+from roomful.node.revocations import RevocationOptions
 from roomful.server.config import ApiOptions, Config, ServerOptions
 from roomful.server.config_check import ABOVE_ZERO, check, dev_problems, is_loopback, problems, warnings
 from roomful.server.webhook_options import WebhookOptions
@@ -106,6 +107,20 @@ def test_a_namespace_may_not_be_called(name: str) -> None:
 )
 def test_the_server(options: dict[str, Any], keys: set[str]) -> None:
     assert found(Config(server=ServerOptions(**options))) == {f"server.{key}" for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("url", "keep_s", "fits"),
+    [
+        ("memory://", 50 * 86400.0, True),
+        ("nats://host", 39 * 86400.0, True),
+        ("nats://host", 40 * 86400.0, False),
+        ("nats://host", 0.0, False),
+    ],
+)
+def test_27_revocations_are_remembered_while_the_engine_remembers(url: str, keep_s: float, fits: bool) -> None:
+    config = Config(engine=EngineOptions(url=url), revocations=RevocationOptions(keep_s=keep_s))
+    assert found(config) == (set() if fits else {"revocations.keep_s"})
 
 
 @pytest.mark.parametrize(

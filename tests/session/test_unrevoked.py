@@ -192,6 +192,21 @@ async def test_a_link_that_is_made_anew_at_once_costs_nobody_anything(make_world
     assert ann.transport.closed is None
 
 
+async def test_27_tokens_that_outlive_their_revocation_are_told_of_once(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = await make_world(revocations=RevocationOptions(keep_s=3600.0))
+    await world.client("ann")
+    await revoke(world, "user", "bob")
+    await (open_ := world.open()).connect(token=world.token("ann", ttl_s=3000))
+    assert caplog.messages == []
+    for _ in range(2):
+        await world.client("ann")
+    assert [message for message in caplog.messages if "raise [revocations] keep_s" in message] == caplog.messages
+    assert len(caplog.messages) == 1
+    assert open_.transport.closed is None
+
+
 # Documents
 
 

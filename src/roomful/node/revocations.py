@@ -97,6 +97,12 @@ class Revocations:
         """Whether others may have revoked what this node has not heard of, and it must not let in anybody then."""
         return self._unsure
 
+    def outlives(self, expires_at: float | None) -> bool:
+        """Whether a token that ends then, None for never, may be valid again after it was revoked, if anything is."""
+        if not self.revoked:
+            return False
+        return expires_at is None or expires_at > self._wall_clock() + self._options.keep_s
+
     async def start(self) -> None:
         """Reads what is revoked. Raises RoomfulError when the engine fails."""
         await self._read()

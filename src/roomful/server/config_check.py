@@ -13,6 +13,7 @@ import msgspec
 
 from roomful.auth.options import TokenOptions
 from roomful.auth.tokens import TokenAuthenticator
+from roomful.engines.nats_url import SCHEMES as NATS_SCHEMES
 from roomful.engines.options import EngineOptions
 from roomful.model.channel import DEFAULT_NAMESPACE, NAMESPACE_NAME, RESERVED_NAMESPACES, ChannelOptions
 from roomful.model.errors import ConfigError
@@ -40,6 +41,8 @@ ABOVE_ZERO = {
     ("limits", "channel_max_bytes"),
     ("limits", "recovery_max"),
     ("limits", "recovery_max_bytes"),
+    ("revocations", "keep_s"),
+    ("revocations", "max"),
     ("engine", "publish_deadline_s"),
     ("engine", "check_s"),
     ("engine", "lease_s"),
@@ -90,6 +93,7 @@ def problems(config: Config) -> list[Problem]:
         *_server(config.server),
         *_workers(config),
         *_engine(config.engine),
+        *_revocations(config),
         *_rates(config.limits.rates),
         *_connection(config.connection),
         *_personal(config),
@@ -165,6 +169,12 @@ def _server(options: ServerOptions) -> Iterator[Problem]:
         except ValueError:
             reason = f"{network!r} is neither an address nor a network"
             yield Problem(("server", "trusted_proxies"), reason)
+
+
+def _revocations(config: Config) -> Iterator[Problem]:
+    kept = config.engine.nats_max_age_s
+    if config.engine.scheme in NATS_SCHEMES and config.revocations.keep_s >= kept:
+        yield Problem(("revocations", "keep_s"), f"has to be less than engine.nats_max_age_s ({kept:g})")
 
 
 def _engine(options: EngineOptions) -> Iterator[Problem]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -21,11 +23,12 @@ class UnrevokedTokens:
     Raises InternalError, which is temporary, while nobody can know what is revoked.
     """
 
-    __slots__ = ("_inner", "_revocations")
+    __slots__ = ("_inner", "_revocations", "_warned")
 
     def __init__(self, inner: Authenticator, revocations: Revocations) -> None:
         self._inner = inner
         self._revocations = revocations
+        self._warned = False
 
     def believe(self, inner: Authenticator) -> None:
         """From now on it is that one."""
@@ -34,7 +37,7 @@ class UnrevokedTokens:
     async def connection(self, token: str) -> Credentials:
         """Without the rooms that were revoked since the token was issued."""
         credentials = await self._inner.connection(token)
-        self._check(credentials.user, credentials.token, credentials.issued_at)
+        self._check(credentials.user, credentials.token, credentials.issued_at, credentials.claims)
         lost = [name for name in credentials.subs if self._has_lost(name, credentials.issued_at)]
         if not lost:
             return credentials
@@ -44,16 +47,19 @@ class UnrevokedTokens:
 
     async def subscription(self, token: str) -> SubscriptionClaims:
         claims = await self._inner.subscription(token)
-        self._check(claims.user, claims.grant.token, claims.issued_at)
+        self._check(claims.user, claims.grant.token, claims.issued_at, claims.claims)
         if self._has_lost(claims.channel, claims.issued_at):
             raise InvalidToken("the room was revoked")
         return claims
 
-    def _check(self, user: str, token: str, issued_at: float) -> None:
+    def _check(self, user: str, token: str, issued_at: float, claims: Mapping[str, Any]) -> None:
         if self._revocations.unsure:
             raise InternalError("it can't be said at the moment what was revoked")
         if self._revocations.revoked.ends(user, token, issued_at):
             raise InvalidToken("it was revoked")
+        if not self._warned and self._revocations.outlives(claims.get("exp")):
+            self._warned = True
+            log.warning("tokens are valid for longer than what is revoked is remembered: raise [revocations] keep_s")
 
     def _has_lost(self, channel: str, issued_at: float) -> bool:
         facet = facet_of(channel)
