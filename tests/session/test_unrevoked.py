@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from roomful.model import document as d
 from roomful.model.channel import ChannelOptions
+from roomful.model.disconnects import Disconnect
 from roomful.model.document import Rights
-from roomful.model.event import ConnectEvent, ConnectReply, DocumentOpenEvent, DocumentOpenReply
+from roomful.model.errors import Forbidden
+from roomful.model.event import ConnectEvent, ConnectReply, DocumentOpenEvent, DocumentOpenReply, SubscribeEvent
+from roomful.model.order import UnsubscribeOrder
 from roomful.node.revocations import RevocationOptions
+from roomful.seams.transport import Request
+from roomful.session.poll import Poll
 from roomful.testing.client import Closed, CommandError
+from roomful.transports.poll import _ask_again as ask_again
+from roomful.wire.poll import POLL
 from tests.session.conftest import MakeDocumentWorld, MakeWorld
 from tests.session.document_world import DocumentWorld
 from tests.session.source import Source
@@ -146,6 +154,46 @@ async def test_27_also_while_the_hook_is_thinking(world: World) -> None:
     assert await client.closed() == REVOKED
     await world.pass_time(1)
     assert await world.open().connect()  # the hook says so, now
+
+
+async def test_27_a_subscription_token_while_the_hook_is_thinking(make_world: MakeWorld) -> None:
+    world = await make_world(closed=CLOSED)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    @world.on(SubscribeEvent)
+    async def slow(event: SubscribeEvent) -> None:
+        asked.set()
+        await answer.wait()
+
+    ann = await world.client("ann")
+    token = world.channel_token("ann", "closed:1", jti="s1")
+    subscribing = asyncio.create_task(ann.subscribe("closed:1", token=token))
+    await asked.wait()
+    await revoke(world, "token", "s1")
+    answer.set()
+    await subscribing
+    assert (await ann.next_push())["unsubscribe"] == {"code": 2001, "reason": "access revoked"}
+
+
+async def test_27_a_poll_of_a_room_that_was_revoked(make_world: MakeWorld) -> None:
+    world = await make_world()
+    orders = {**world.context.orders, UnsubscribeOrder: ask_again}
+    context = replace(world.context, orders=orders)
+    token = world.token("ann")
+    polls = [
+        asyncio.create_task(Poll(context, POLL, Request("/poll"), {room: await world.head(room)}).ask(token, 5.0))
+        for room in ("log:1", "log:2")
+    ]
+    await world.settle(20)
+    await revoke(world, "room", "log:1")
+    with pytest.raises(Disconnect) as ended:
+        await polls[0]
+    assert ended.value.code == 3011
+    assert not polls[1].done()
+    await world.publish("log:2")
+    assert len((await polls[1]).publications) == 1
+    with pytest.raises(Forbidden):
+        await Poll(context, POLL, Request("/poll"), {"log:1": None}).ask(token, 5.0)
 
 
 async def test_27_a_token_to_refresh_that_was_revoked(world: World) -> None:

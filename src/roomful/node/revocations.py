@@ -39,6 +39,7 @@ PAGE = 1_000
 
 REVIEW_S = 0.1
 """However many revocations come meanwhile, the connections are looked through once."""
+EXPIRE_S = 30.0
 LOOK_S = 0.5
 UNSURE_S = 2.0
 """An engine that is gone for longer than it takes to connect anew. It is noticed 7 s after it has fallen silent, at the
@@ -87,6 +88,7 @@ class Revocations:
         self._rooms: set[str] = set()  # revoked since the last review
         self._sessions: set[str] = set()
         self._review_due = math.inf
+        self._expire_due = -math.inf
         self._unready_since = math.inf
         self._unsure = False
         self._reading = False
@@ -130,24 +132,31 @@ class Revocations:
 
     def on_order(self, order: RevokeOrder) -> None:
         """A node, perhaps this one, has revoked something."""
+        if self._take(order):
+            log.info("access of a %s was revoked", order.kind)
+
+    def _take(self, order: RevokeOrder) -> bool:
+        """Whether it is news."""
         if order.until <= self._wall_clock() or not self.revoked.add(order):
-            return
+            return False
         self._kept.append(order.until)
         if order.kind in ("room", "document"):
             self._rooms.add(order.name)
         elif order.kind == "session":
             self._sessions.add(order.name)
-        log.info("access of a %s was revoked", order.kind)
         if self._review_due == math.inf:
             self._review_due = self._wheel.now() + REVIEW_S
             self._wheel.schedule(self, self._review_due)
+        return True
 
     def on_due(self, now: float) -> float | None:
         if now >= self._review_due:
             self._review_due = math.inf
             self._review()
         self._look(now)
-        self.revoked.expire(self._wall_clock())
+        if now >= self._expire_due:
+            self._expire_due = now + EXPIRE_S
+            self.revoked.expire(self._wall_clock())
         return min(now + LOOK_S, self._review_due)
 
     def _review(self) -> None:
@@ -211,11 +220,17 @@ class Revocations:
                     await self._append(order)
                 continue
             for publication in page.publications:
-                self.on_order(_decode(publication.data))
+                self._take_kept(publication.data)
             last = page.publications[-1].offset if page.publications else page.head.offset
             self._position = Position(page.head.epoch, last)
             if last >= page.head.offset:
                 return
+
+    def _take_kept(self, body: bytes) -> None:
+        try:
+            self._take(_decode(body))
+        except msgspec.DecodeError as error:
+            log.error("something was revoked in a way that this version doesn't understand: %s", error)
 
     async def _append(self, order: RevokeOrder) -> None:
         """Once, however many nodes do it."""

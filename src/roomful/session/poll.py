@@ -103,8 +103,9 @@ class Poll(Session):
         self._live: dict[str, list[tuple[Publication, str]]] | None = {}
         """What came since the log was read; None: it has to be read again."""
 
-    def is_in(self, channel: str) -> bool:
-        return channel in self._since
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return tuple(self._since)
 
     async def ask(self, token: str, wait_s: float) -> News:
         """Something new, or nothing after `wait_s`; nothing also when the server stops.

@@ -23,7 +23,7 @@ from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
 from roomful.model.errors import InternalError, RoomfulError, TooManyRequests, Unencodable, WireError
 from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
-from roomful.model.facet import facets_of, is_between_nodes
+from roomful.model.facet import facet_of, facets_of, is_between_nodes
 from roomful.model.order import ConnectionOrder, UnsubscribeOrder
 from roomful.model.publication import Page, Publication
 from roomful.model.push import DisconnectPush, Push, UnsubscribePush
@@ -580,17 +580,18 @@ class Session:
         if revoked.ends(self.user, self.token, self.issued_at):
             self.end(*DISCONNECTS["revoked"])
             return
-        for room in rooms:
-            for channel in (room, *facets_of(room)):
-                if self.is_in(channel):
-                    self.obey(UnsubscribeOrder(self.user, channel, self.client, "", *UNSUBSCRIBES["revoked"]))
+        for channel in self.channels if rooms else ():
+            facet = facet_of(channel)
+            if channel in rooms or (facet is not None and facet.base in rooms):
+                self.obey(UnsubscribeOrder(self.user, channel, self.client, "", *UNSUBSCRIBES["revoked"]))
         for subscription in tuple(self.subscriptions.values()):
             if subscription.token and revoked.names("token", subscription.token):
                 self.obey(UnsubscribeOrder(self.user, subscription.channel, self.client, "", *UNSUBSCRIBES["revoked"]))
 
-    def is_in(self, channel: str) -> bool:
-        """Whether it is in the channel, or just about to be."""
-        return channel in self.subscriptions or any(arrival.channel == channel for arrival in self.arrivals)
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Those that it is in, or just about to be."""
+        return (*self.subscriptions, *(arrival.channel for arrival in self.arrivals))
 
     def end(self, code: int, reason: str) -> None:
         """Closes the connection; what is queued goes out first, unless the client doesn't read."""

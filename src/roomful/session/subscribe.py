@@ -176,6 +176,9 @@ async def begin(session: Session, entry: Entry) -> None:
     watch(session, subscription)
     if subscription.traits.announced and subscription.phase is not ENDED:
         await _announce(session, subscription)
+    revoked = session.context.node.revocations.revoked
+    if subscription.token and revoked.names("token", subscription.token):  # while a hook was thinking
+        subscription.ending = UNSUBSCRIBES["revoked"]
     if subscription.ending is not None and subscription.phase is not ENDED:
         session.drop(subscription, *subscription.ending)
 
