@@ -42,8 +42,8 @@ class Log:
             raise InternalError("broken")
         return page
 
-    def ask(self, wanted: HistoryFilter) -> asyncio.Task[Page]:
-        return asyncio.create_task(self.shared.read(CHANNEL, wanted, self.fetch))
+    def ask(self, wanted: HistoryFilter, *, some: bool = True) -> asyncio.Task[Page]:
+        return asyncio.create_task(self.shared.read(CHANNEL, wanted, self.fetch, some=some))
 
 
 def after(offset: int, limit: int = 300, max_bytes: int | None = None, epoch: str = "epoch") -> HistoryFilter:
@@ -154,6 +154,23 @@ async def test_what_large_ones_crowd_out_of_a_shared_page_is_read_for_those_who_
     assert log.reads == 5
 
 
+async def test_who_wants_all_that_fit_gets_them_whoever_else_asks() -> None:
+    """A short page of `history` means that there is no more."""
+    log = Log()
+    for _ in range(30):
+        log.publish()
+    log.ask(after(0, limit=10))
+    await turns()
+    readers = [log.ask(after(offset, limit=10), some=False) for offset in (0, 5, 9, 5)]
+    await turns()
+    log.let.set()
+    pages = await asyncio.gather(*readers)
+    assert [[publication.offset for publication in page.publications] for page in pages] == [
+        list(range(offset + 1, offset + 11)) for offset in (0, 5, 9, 5)
+    ]
+    assert log.reads == 1 + 4  # one for all who are near, one for each place, and the second at 5 came too late for it
+
+
 async def read_to_the_end(since: Position, read: Callable[[HistoryFilter], Awaitable[Page]]) -> list[int] | str:
     """Page by page, as a catch-up does; the offsets, or the gap."""
     found: list[int] = []
@@ -183,7 +200,7 @@ def test_everybody_recovers_what_it_would_have_alone(
             log.publish(size)
 
         async def shared(wanted: HistoryFilter) -> Page:
-            return await log.shared.read(CHANNEL, wanted, log.fetch)
+            return await log.shared.read(CHANNEL, wanted, log.fetch, some=True)
 
         alone = [await read_to_the_end(since, fetch_now(log)) for since in places]
         tasks = [asyncio.create_task(read_to_the_end(since, shared)) for since in places]

@@ -187,10 +187,10 @@ async def test_many_that_are_behind_share_the_room(small: World, stalls: bool) -
             await small.publish(channel)
     pages, history, write = 0, small.node.history, client.transport.write
 
-    async def counted(*arguments: Any) -> Any:
+    async def counted(*arguments: Any, **more: Any) -> Any:
         nonlocal pages
         pages += 1
-        return await history(*arguments)
+        return await history(*arguments, **more)
 
     def stalling(data: bytes, binary: bool) -> None:
         write(data, binary)

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from fnmatch import fnmatchcase
 from time import perf_counter
 from typing import NamedTuple
@@ -258,11 +258,19 @@ class Node:
             self._note_published(channel, draft, published)
         return published
 
-    async def history(self, channel: str, wanted: HistoryFilter) -> Page:
+    async def history(self, channel: str, wanted: HistoryFilter, *, some: bool = False) -> Page:
         """Part of a channel's stream, from a read that all who ask at once share. Raises NotAvailable for a channel
-        without history."""
+        without history.
+
+        some: fewer publications will do, as long as the next one is among them: for who goes on until it is at the
+        head.
+        """
         keep = self._retention(channel)
-        page = await self._reads.read(channel, wanted, lambda part: self.engine.broker.history(channel, part, keep))
+
+        def fetch(part: HistoryFilter) -> Awaitable[Page]:
+            return self.engine.broker.history(channel, part, keep)
+
+        page = await self._reads.read(channel, wanted, fetch, some=some)
         self._watch.note(channel, page.head)
         return page
 

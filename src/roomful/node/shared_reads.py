@@ -59,20 +59,22 @@ class SharedReads:
     def __len__(self) -> int:
         return len(self._flying) + len(self._next)
 
-    async def read(self, channel: str, wanted: HistoryFilter, fetch: Fetch) -> Page:
+    async def read(self, channel: str, wanted: HistoryFilter, fetch: Fetch, *, some: bool = False) -> Page:
         """The page as `fetch` gives it, read after this call. Raises what the read did; so do all who share it.
 
-        A reader that is cancelled leaves the others their read. Of a shared page one gets what lies behind its own
-        position: the same publications as by its own read, perhaps fewer of them, but always the next one, if there is
-        any.
+        A reader that is cancelled leaves the others their read. some: fewer publications than by a read of its own will
+        do, as long as the next one after `since` is among them; whoever takes a short page for the last one must not
+        say so. Then it also shares with those who ask from nearby, and gets what lies behind its own position.
         """
-        page = await self._share(_key(channel, wanted), wanted.since, wanted, fetch)
-        if wanted.since is None or wanted.reverse:
-            return page
-        own = _behind(page, wanted.since)
-        if not own.publications and page.publications and wanted.since.offset < page.head.offset:
+        since, alone = wanted.since, _Key(channel, ALONE, "", wanted)
+        if not some or since is None or wanted.reverse or not wanted.limit:
+            return await self._share(alone, since, wanted, fetch)
+        near = _Key(channel, since.offset // wanted.limit, since.epoch, _from(wanted, None))
+        page = await self._share(near, since, wanted, fetch)
+        own = _behind(page, since)
+        if not own.publications and page.publications and since.offset < page.head.offset:
             # The bytes of larger ones before it have filled the page: with those at the very same place.
-            return await self._share(_Key(channel, ALONE, "", wanted), wanted.since, wanted, fetch)
+            return await self._share(alone, since, wanted, fetch)
         return own
 
     async def _share(self, key: _Key, since: Position | None, wanted: HistoryFilter, fetch: Fetch) -> Page:
@@ -109,13 +111,6 @@ class SharedReads:
         for waiting in (flight, self._next.pop(key, None)):
             if waiting is not None:
                 waiting.page.cancel()
-
-
-def _key(channel: str, wanted: HistoryFilter) -> _Key:
-    since = wanted.since
-    if since is None or wanted.reverse or not wanted.limit:
-        return _Key(channel, ALONE, "", wanted)
-    return _Key(channel, since.offset // wanted.limit, since.epoch, _from(wanted, None))
 
 
 def _from(wanted: HistoryFilter, since: Position | None) -> HistoryFilter:

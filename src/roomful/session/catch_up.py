@@ -25,7 +25,7 @@ async def read_page(session: Session, subscription: Subscription) -> None:
     subscription.reading, seen = True, subscription.seen
     wanted = HistoryFilter(limit=limits.recovery_max, since=subscription.position, max_bytes=limits.recovery_max_bytes)
     try:
-        page = await node.history(channel, wanted)
+        page = await node.history(channel, wanted, some=True)
     except RoomfulError as error:
         about(log, session).warning("the log of %r can't be read: %s", channel, error)
         if subscription.phase is BEHIND:

@@ -81,9 +81,8 @@ async def _from_stream(
     """Everything missed since then, a page of it, or the news that it can't be proved."""
     node, limits = session.context.node, session.context.limits
     max_bytes = limits.recovery_max_bytes if max_bytes is None else max_bytes
-    page = await node.history(
-        subscription.channel, HistoryFilter(limit=limits.recovery_max, since=asked, max_bytes=max_bytes)
-    )
+    part = HistoryFilter(limit=limits.recovery_max, since=asked, max_bytes=max_bytes)
+    page = await node.history(subscription.channel, part, some=True)
     verdict = recover(asked, page)
     if verdict.gap is not None:
         return _not_recovered(session, subscription, result, wanted, page, verdict.gap)
