@@ -13,8 +13,9 @@ SWEEP_MIN = 1024
 KEYS_MAX = 65_536
 """More buckets than this are not remembered: a key that a stranger makes up costs about 200 bytes."""
 
-PRECISION_S = 1e-6
-"""Sums of floating point times aren't more exact than this after years of uptime; nobody waits for so little."""
+PRECISION_S = 1e-4
+"""A burst of thousands, added up in floating point after years of uptime, is no more exact than this; nobody waits for
+so little."""
 
 UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
