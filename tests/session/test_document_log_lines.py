@@ -10,6 +10,7 @@ import pytest
 from pycrdt import Doc, Text
 
 from roomful.model import document as d
+from roomful.model.errors import InternalError
 from roomful.model.event import DocumentOpenEvent, DocumentOpenReply
 from roomful.node.rate_options import ConnectionRates, RateOptions
 from tests.session.conftest import MakeDocumentWorld
@@ -97,6 +98,46 @@ async def store_that_fails(world: DocumentWorld) -> Peer:
     return peer
 
 
+def broken(error: type[Exception]) -> Callable[..., Any]:
+    async def fails(*_arguments: Any) -> Any:
+        raise error("it is broken")
+
+    return fails
+
+
+async def load_with_a_bug(world: DocumentWorld) -> Peer:
+    world.store.load = broken(ZeroDivisionError)  # type: ignore[method-assign]  # a bug of ours
+    return world.y_websocket()  # which opens it once
+
+
+async def open_with_a_bug(world: DocumentWorld) -> Peer:
+    world.documents.open = broken(ZeroDivisionError)  # type: ignore[method-assign]  # a bug of ours
+    return world.y_websocket()  # which opens it once
+
+
+async def append_with_a_bug(world: DocumentWorld) -> Peer:
+    peer = await world.y_websocket().open()
+    world.store.append = broken(ZeroDivisionError)  # type: ignore[method-assign]  # a bug of ours
+    peer.type("x")
+    return peer
+
+
+async def compaction_that_fails(world: DocumentWorld) -> Peer:
+    world.store.compact = broken(InternalError)  # type: ignore[method-assign]  # the disk is full
+    peer = await world.y_websocket().open()
+    peer.type("x")
+    await world.settle()
+    peer.cut()
+    await world.settle()
+    await world.pass_time(60)
+    return peer
+
+
+async def rescue_that_fails(world: DocumentWorld) -> Peer:
+    world.documents.rescue = broken(InternalError)  # type: ignore[method-assign]  # the disk is full
+    return await another_history(world)
+
+
 OPEN: dict[str, Any] = {}
 LINES: dict[str, tuple[Provoke, int, dict[str, Any]]] = {
     "document %r is refused: %s": (refused, logging.INFO, {"access": "nobody"}),
@@ -112,8 +153,22 @@ LINES: dict[str, tuple[Provoke, int, dict[str, Any]]] = {
         logging.INFO,
         {"rates": RateOptions(connection=ConnectionRates(edit="1/min burst 2"))},
     ),
+    "document %r could not be loaded": (load_with_a_bug, logging.ERROR, OPEN),
+    "document %r could not be opened": (open_with_a_bug, logging.ERROR, OPEN),
+    "document %r failed": (append_with_a_bug, logging.ERROR, OPEN),
+    "document %r could not be compacted: %s": (compaction_that_fails, logging.ERROR, {"compact_entries": 1}),
+    "what a client holds of document %r could not be kept: %s": (rescue_that_fails, logging.ERROR, OPEN),
     "document %r can't be stored, its clients are sent away: %s": (store_that_fails, logging.ERROR, OPEN),
 }
+
+
+OF_THE_DOCUMENT = {
+    "document %r could not be loaded",
+    "document %r failed",
+    "document %r could not be compacted: %s",
+    "document %r can't be stored, its clients are sent away: %s",
+}
+"""Concern everybody who has it open."""
 
 
 @pytest.mark.parametrize("template", LINES)
@@ -127,5 +182,5 @@ async def test_each_line_comes_once_and_says_whose_it_is(
         await world.settle()
     lines = [record for record in caplog.records if record.msg == template]
     assert [line.levelno for line in lines] == [level], [record.getMessage() for record in caplog.records]
-    if "its clients" not in template:
+    if template not in OF_THE_DOCUMENT:
         assert lines[0].__dict__["client"] == peer.session.client
