@@ -288,6 +288,36 @@ async def test_what_others_have_appended_is_read(world: World) -> None:
     assert live.seq == (await world.store.heads(["notes"]))["notes"]
 
 
+async def test_whoever_notices_a_gap_the_log_is_read_once_for_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was stopped for a minute got a message for each of thousands of edits, and read the log for each."""
+    live = await world.documents.open("notes")
+    await Typist(live).type("hello")
+    other: Doc[Any] = Doc()
+    text = other.get("t", type=Text)
+    for _ in range(250):
+        before = other.get_state()
+        text += "x"
+        await world.store.append("notes", [Entry(other.get_update(before))], live.lineage)
+    reads = 0
+    since = world.store.since
+
+    async def counted(name: str, seq: int) -> Any:
+        nonlocal reads
+        reads += 1
+        return await since(name, seq)
+
+    monkeypatch.setattr(world.store, "since", counted)
+    for _ in range(100):
+        live.on_gap(live)
+    await world.pass_time(3)
+    assert live.seq == 252
+    assert reads <= 2
+    assert "x" * 250 in Typist(live).text.to_py()
+    world.close(live)
+
+
 async def test_entries_that_the_engine_refuses_are_set_aside(world: World, caplog: pytest.LogCaptureFixture) -> None:
     await world.store.append("notes", [Entry(bytes.fromhex("010101000401017402686900")), Entry(b"rubbish")], 1)
     live = await world.documents.open("notes")

@@ -34,6 +34,8 @@ HEARTBEATS_S = 30.0
 """A client renews its awareness every 15 s."""
 GRACE_S = 10.0
 """Expired awareness is looked for every 5 s, here and by the clients every 3 s."""
+LOG_MAX = 10_000
+"""What is shown of a node's log when something fails."""
 OPTIONS = "compact_entries = 100"
 
 
@@ -154,6 +156,8 @@ async def main() -> int:
                     except (AssertionError, TimeoutError) as error:
                         failed = 1
                         print(f"{kind}, FAILED: {error!r}", flush=True)
+                        for node in running:
+                            print(f"--- roomful serve\n{node.server.log[-LOG_MAX:]}", flush=True)
     return failed
 
 

@@ -45,6 +45,9 @@ LOOK_S = 5.0
 LEASE_S = 60.0
 """How long compacting one document may take before another node may begin."""
 
+TAKEN_AT_ONCE = 100
+"""Entries of other nodes that are taken before others get their turn: some 5 ms."""
+
 REST_S = 10.0
 REST_MAX_BYTES = 16_384
 """A document of at most so many bytes that nobody has edited for so long gives the engine's document back; making it
@@ -97,6 +100,8 @@ class Documents:
         self._loading: dict[str, asyncio.Future[LiveDocument]] = {}
         self._loads = asyncio.Semaphore(options.loads_max)
         self._caretakers: dict[str, Caretaker] = {}
+        self._catching_up: dict[LiveDocument, bool] = {}
+        """Documents whose log is being read, and whether it has to be read once more."""
 
     @property
     def trouble(self) -> str:
@@ -515,9 +520,21 @@ class Documents:
         self.bus.send(live.name, bus.Said(self.node, self.store.id, payload))
 
     def _on_gap(self, live: LiveDocument) -> None:
-        eager.later(self._catch_up(live))
+        """One reads the log for all who notice at the same time: a node that was stopped gets thousands of messages."""
+        under_way = live in self._catching_up
+        self._catching_up[live] = True
+        if not under_way:
+            eager.later(self._catch_up(live))
 
     async def _catch_up(self, live: LiveDocument) -> None:
+        try:
+            while self._catching_up[live] and not live.failed:
+                self._catching_up[live] = False
+                await self._take_missed(live)
+        finally:
+            del self._catching_up[live]
+
+    async def _take_missed(self, live: LiveDocument) -> None:
         """Reads what others have appended. A hole in what is left of the log is filled by the snapshot that made it."""
         try:
             missed = await self.store.since(live.name, live.seq)
@@ -531,9 +548,13 @@ class Documents:
                 if stored.snapshot is not None:
                     whole = live.room.unknown_of(stored.snapshot.update)
                     live.take_stored([whole, *filter(None, (stored.snapshot.parked,))])
-            live.take_stored(logged.entry.update for logged in missed)
-            if missed:
-                live.seq = max(live.seq, missed[-1].seq)
+            for start in range(0, len(missed), TAKEN_AT_ONCE):
+                taken = missed[start : start + TAKEN_AT_ONCE]
+                live.take_stored(logged.entry.update for logged in taken)
+                live.seq = max(live.seq, taken[-1].seq)
+                await asyncio.sleep(0)
+                if live.failed or not live.ready:
+                    return
         except Broken:
             self.reload(live)
         except (RoomfulError, Malformed) as error:
