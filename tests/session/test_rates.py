@@ -15,7 +15,7 @@ from roomful.node.rate_options import ConnectionRates, RateOptions, RoomRates, V
 from roomful.seams.transport import Request
 from roomful.session.options import LimitOptions
 from roomful.session.poll import Poll
-from roomful.session.session import RATED
+from roomful.session.session import COMMANDS_A_TURN, RATED
 from roomful.testing.client import Client, CommandError
 from roomful.wire.poll import POLL
 from tests.session.conftest import MakeDocumentWorld, MakeWorld
@@ -222,6 +222,24 @@ async def test_its_pongs_are_waited_for_while_it_is_not_read(make_world: MakeWor
     assert not flood.transport.reading
     await world.pass_time(40)
     assert flood.transport.closed is None or flood.transport.closed[0] == 3012  # it is read again, and had its time
+
+
+async def test_what_waits_behind_a_refusal_is_not_done_all_at_once(make_world: MakeWorld) -> None:
+    world = await make_world(limits=rated(connection=ConnectionRates(publish=ONE)), open=ChannelOptions(**OPEN))
+    flood = await world.client("eve")
+    for id in (100, 101):
+        flood.send({"id": id, "publish": {"channel": "open:1", "data": 0}})
+    for id in range(200, 1200):
+        flood.send({"id": id, "unsubscribe": {"channel": "open:1"}})
+    world.clock.advance(1.0)
+    world.node.wheel.advance()
+    before, most, turns = world.stats.commands, 0, 0
+    while not flood.transport.reading:
+        await asyncio.sleep(0)
+        most, before, turns = max(most, world.stats.commands - before), world.stats.commands, turns + 1
+        assert turns < 2000
+    assert world.stats.commands == 1003
+    assert most <= COMMANDS_A_TURN
 
 
 async def test_what_only_the_room_has_too_much_of_costs_no_time(make_world: MakeWorld) -> None:

@@ -652,10 +652,12 @@ class Session:
     async def _work(self, commands: list[c.Command]) -> None:
         """Commands one after the other, and whatever arrives meanwhile."""
         self._inbox = []
+        done = 0
         try:
             while commands:
-                for number, command in enumerate(commands, 1):
-                    if number % COMMANDS_A_TURN == 0:
+                for command in commands:
+                    done += 1
+                    if done % COMMANDS_A_TURN == 0:
                         await asyncio.sleep(0)
                     if self.state is State.CLOSED:
                         return
