@@ -25,7 +25,7 @@ from tests.engines.redis_server import RedisServer, eventually
 from tests.soak.fleet import API_KEY, Follower, fleet
 
 EACH_CONNECTION = 100
-EACH_BROADCAST = 500
+EACH_BROADCAST = 100
 CONNECTING = 8
 """Connections that subscribe at once."""
 SHARE_MAX = 1.1
