@@ -280,6 +280,18 @@ async def test_27_documents_end_on_both_wires(documents: DocumentWorld) -> None:
     assert tab.was_ever_said(d.PermissionDenied("invalid token"))
 
 
+async def test_27_one_connection_to_documents_and_its_token(documents: DocumentWorld) -> None:
+    token = documents.token("ann", jti="1")
+    ann = await documents.y_websocket("notes", token).open()
+    other = await documents.y_websocket("notes", documents.token("ann", jti="2")).open()
+    await revoke(documents, "session", ann.session.client)
+    assert ann.closed == (4403, "access revoked")
+    assert other.closed is None
+    again = documents.y_websocket("notes", token)
+    await documents.settle()
+    assert again.closed == (4401, "invalid token")
+
+
 async def test_27_one_document(make_documents: MakeDocumentWorld) -> None:
     documents = await make_documents(access="user")
     token = documents.token("ann")

@@ -336,8 +336,10 @@ class DocumentSession:
         """Closes the connection; what is queued goes out first."""
         if self._closed:
             return
-        if not 4000 <= code <= 4999 and code not in (1003, 1009, 1011, 1012, 1013):
-            code, reason = CODES.get(code, (4500, reason))
+        if code in CODES:
+            code, reason = CODES[code]
+        elif not 4000 <= code <= 4999 and code not in (1003, 1009, 1011, 1012, 1013):
+            code = 4500
         self._outbox.flush()
         self._depart(code)
         self._transport.close(code, reason)
