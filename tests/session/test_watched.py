@@ -20,6 +20,7 @@ from roomful.session.subscription import Subscription
 from roomful.session.watched import Watched
 from roomful.testing.client import Client, Closed, CommandError
 from tests.session.conftest import MakeWorld
+from tests.session.source import Source
 from tests.session.test_poll import poll
 from tests.session.world import LOG, World, session_of
 
@@ -268,3 +269,27 @@ async def test_a_publication_that_came_too_early_is_held_until_the_log_was_read(
     world.engine.lose_publication({"log:1"})
     await world.engine.rush()
     assert trace.told() == [("held", 2), ("delivered", 1), ("delivered", 2)]
+
+
+async def test_an_event_stream_is_told_what_is_missing_and_so_is_who_traces_it(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = await make_world(short=ChannelOptions(subscribe="client", history_size=2, history_ttl_s=60, recover=True))
+    head = await world.head("short:1")
+    source = Source(world, ["short:1"], last_event_id=f"{head.epoch}:0")
+    for _ in range(5):
+        await world.publish("short:1")
+    trace = Trace(world, Wanted(channel="short:1"))
+    caplog.set_level("INFO", "roomful")
+    source.connect()
+    await world.settle()
+    await world.publish("short:1")
+    told = [
+        (each.event, each.offset, each.reason) for each in trace.more() if each.event not in ("published", "arrived")
+    ]
+    assert told == [("gap", 0, "trimmed"), ("subscribed", 5, "trimmed"), ("delivered", 6, "")]
+    assert [line.msg for line in caplog.records] == [
+        "%r could not be recovered: %s",
+        "an event stream misses something of %r: %s",
+    ]
+    source.cut()
