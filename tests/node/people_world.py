@@ -22,7 +22,7 @@ from roomful.node.people_options import PeopleOptions
 from roomful.node.stats import Stats
 from roomful.node.wheel import Wheel
 from roomful.rooms.presence import Presence
-from roomful.rooms.recovery import Gap
+from roomful.rooms.recovery import Gap, recover
 from roomful.testing.clock import VirtualClock
 from roomful.wire.dialect import JSON_BARE
 
@@ -111,6 +111,18 @@ class Side:
         state = await self.people.snapshot(ROOM)
         viewer.begin(*state)
         return viewer
+
+    async def repair(self) -> None:
+        """What a log watch does for a node that missed something."""
+        room = self.people._rooms.get(ROOM)
+        view = None if room is None else room.view
+        if view is None or view.waiting is not None or self.stopped or self.deaf or not self.up:
+            return
+        page = await self.history(CHANNEL, HistoryFilter(limit=KEEP.size, since=view.position), KEEP)
+        if recover(view.position, page).gap is not None:
+            self.facets.miss(CHANNEL, page.head, Gap.DEAF)
+        for publication in page.publications:
+            self.facets.broadcast(CHANNEL, publication, page.head.epoch)
 
     def unwatch(self) -> None:
         self.hub.remove(CHANNEL, JSON_BARE, self.viewer)  # type: ignore[arg-type]

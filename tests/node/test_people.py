@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roomful.model.client import ClientInfo
 from roomful.model.errors import InternalError, NotAvailable
@@ -14,7 +19,7 @@ from roomful.node.people_options import PeopleOptions
 from roomful.rooms.attendance import GRACE_S
 from roomful.rooms.people import Custom
 from roomful.rooms.recovery import Gap
-from tests.node.people_world import CHANNEL, KEEP, LEASE_S, ROOM, WALL_S, PeopleWorld, Viewer
+from tests.node.people_world import CHANNEL, KEEP, LEASE_S, ROOM, WALL_S, PeopleWorld, Side, Viewer
 
 FOUND_S = 3.0
 """Survivors have announced a death so long after the lease."""
@@ -301,6 +306,59 @@ async def test_19_many_joins_are_few_publications_and_a_bounded_state() -> None:
     assert (await world["c"].people.look(ROOM)).online == 2_000
     for side in world.sides.values():
         await side.people.stop()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32))
+def test_19_whatever_happens_to_nodes_and_links_all_see_who_is_there_in_the_end(seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def scenario() -> None:
+        world = PeopleWorld("a", "b", "c")
+        world.slow = chance.random() < 0.5
+        there: dict[str, list[ClientInfo]] = {name: [] for name in world.sides}
+        for side in world.sides.values():
+            await side.watch()
+        for number in range(30):
+            side = world[chance.choice("abc")]
+            await happen(chance, side, there[side.name], number)
+            await world.pass_time(chance.choice([0.25, 0.5, 1.0, 2.0, 20.0, 50.0]))
+            for each in world.sides.values():
+                await each.repair()
+        for side in world.sides.values():
+            side.up, side.stopped, side.deaf = True, False, False
+        for side in world.sides.values():
+            await side.repair()
+        await world.pass_time(LEASE_S + GRACE_S + 10.0)
+        truth = {info.user: "online" for infos in there.values() for info in infos}
+        for side in world.sides.values():
+            if side.viewer.offset < 0:
+                await side.watch()  # it was told to come back
+            assert await side.snapshot() == side.viewer.statuses == truth
+            assert side.viewer.counts == (len(truth), 0)
+            await side.people.stop()
+
+    asyncio.run(scenario())
+
+
+async def happen(chance: random.Random, side: Side, there: list[ClientInfo], number: int) -> None:
+    """Something to one node: people, the process, its link, what it hears."""
+    what = chance.choice(["join", "join", "join", "leave", "lose", "stop", "cut", "heal", "heal", "deaf", "back"])
+    if what in ("join", "leave", "lose") and side.stopped:
+        return
+    if what == "join":
+        there.append(side.join(f"c{number}", chance.choice(["ann", "bob", "cid"])))
+    elif what in ("leave", "lose") and there:
+        side.leave(there.pop(chance.randrange(len(there))), clean=what == "leave")
+    elif what == "heal":
+        side.up, side.stopped = True, False
+    elif what == "back" and side.viewer.offset < 0 and side.up and not side.stopped:
+        side.unwatch()
+        with contextlib.suppress(InternalError):
+            await side.watch()
+    side.stopped |= what == "stop"
+    side.up &= what != "cut"
+    side.deaf = what == "deaf"
 
 
 async def test_where_users_are(world: PeopleWorld) -> None:

@@ -113,6 +113,15 @@ def test_a_new_life_tells_everybody_anew() -> None:
     assert {entry.user for entry in attendance.told()} == {"ann", "~n1"}
 
 
+def test_who_left_between_two_lives_is_taken_out_in_the_second() -> None:
+    attendance = here(A1)
+    attendance.leave(A1, True, NOW, NOW)
+    attendance.again(NOW + 1)
+    assert [(entry.user, entry.status, entry.life) for entry in attendance.take(2, NOW + 1).entries] == [
+        ("ann", "gone", 2)
+    ]
+
+
 def test_a_hurry_ends_ticks_but_no_grace() -> None:
     attendance = here(A1)
     attendance.leave(A1, False, NOW, NOW)

@@ -344,11 +344,11 @@ class People:
         sending = room.unsent
         entries = [fact for fact in sending if isinstance(fact, Entry)]
         for begin in range(0, len(entries), AT_ONCE):
-            if self.lives.in_doubt:
-                return  # what is said now might be of a node that was buried meanwhile
+            if self.lives.in_doubt or room.unsent is not sending:
+                return  # the node may have been buried meanwhile, or has begun another life
             await asyncio.gather(*(self._write(room.base, entry) for entry in entries[begin : begin + AT_ONCE]))
         for batch in _batches(sending):
-            if self.lives.in_doubt:
+            if self.lives.in_doubt or room.unsent is not sending:
                 return
             await self._engine.broker.publish(_channel(room.base), Draft(batch), RETENTION)
             self._stats.people_batches += 1

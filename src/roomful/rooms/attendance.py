@@ -31,9 +31,10 @@ class Taken(NamedTuple):
 
 
 class _Own:
-    """One person. clients: its connections; none: away until `until`. told: what the others know."""
+    """One person. clients: its connections; none: away until `until`. told: what the others know. entered: they were
+    ever told anything, so they have to be told the end."""
 
-    __slots__ = ("clients", "custom", "info", "seen", "since", "told", "until")
+    __slots__ = ("clients", "custom", "entered", "info", "seen", "since", "told", "until")
 
     def __init__(self, since: float) -> None:
         self.clients: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class _Own:
         self.seen = 0.0
         self.until = 0.0
         self.told: Entry | None = None
+        self.entered = False
 
 
 class Attendance:
@@ -139,9 +141,10 @@ class Attendance:
             else:
                 del self._due[user], self._people[user]
                 taken.left.append(user)
-            if entry.status != "gone" if own.told is None else _differ(own.told, entry):
+            news = own.told is None or _said(own.told) != _said(entry)
+            if news and (own.entered or entry.status != "gone"):
                 taken.entries.append(entry)
-                own.told = entry
+                own.told, own.entered = entry, True
         return taken
 
     def told(self) -> list[Entry]:
@@ -180,10 +183,6 @@ class Attendance:
             return None
         self._due[user] = at
         return at
-
-
-def _differ(told: Entry, entry: Entry) -> bool:
-    return _said(told) != _said(entry)
 
 
 def _said(entry: Entry) -> tuple[object, ...]:
