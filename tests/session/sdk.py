@@ -75,6 +75,8 @@ class Sdk:
         """What was asked about a channel, and by id; None: to be unsubscribed."""
         self._last_id = 0
         self._at = 0
+        self._overtaken: dict[str, Wanted] = {}
+        """What was asked for when the server subscribed it by itself: the answer is still to come."""
         self._told: dict[str, dict[str, Any]] = {}
         """The last subscribe result of a channel."""
         self._bases: dict[str, bytes] = {}
@@ -99,6 +101,7 @@ class Sdk:
             self._catch_on()
 
     def unsubscribe(self, channel: str) -> None:
+        self._overtaken.pop(channel, None)
         if self.wanted.pop(channel, None) is not None and self.client is not None:
             self._send({"id": self._next_id(channel, None), "unsubscribe": {"channel": channel}})
 
@@ -157,6 +160,10 @@ class Sdk:
             self._out(channel)
             if self.wanted[channel].by_order:
                 del self.wanted[channel]
+        for channel, wanted in self._overtaken.items():
+            wanted.state = "out"
+            self.wanted[channel] = wanted
+        self._overtaken.clear()
 
     def _out(self, channel: str) -> None:
         self._reader.unsubscribed(channel)
@@ -181,6 +188,7 @@ class Sdk:
                 self.members.pop(channel, None)
             elif "error" in message:
                 assert message["error"]["code"] == 105, message  # the server was faster
+                self._overtaken.pop(channel, None)
             elif asked is self.wanted.get(channel):
                 self._subscribed(channel, message["subscribe"])
             else:  # it has changed its mind: an unsubscribe is under way
@@ -219,6 +227,9 @@ class Sdk:
         elif "unsubscribe" in push:
             self._unsubscribed(channel, comes_back=push["unsubscribe"]["code"] >= 2500)
         elif "subscribe" in push:
+            wanted = self.wanted.get(channel)
+            if wanted is not None and wanted.state == "asked":
+                self._overtaken[channel] = wanted
             self.wanted[channel] = Wanted({}, server_side=True, by_order=True)
             self._in(channel, push["subscribe"])
         elif "join" in push:
@@ -238,6 +249,8 @@ class Sdk:
         self._out(channel)
         if wanted is not None and (not comes_back or wanted.server_side):
             del self.wanted[channel]
+        if channel in self._overtaken:
+            self.wanted[channel] = self._overtaken.pop(channel)
 
     def _read(self, channel: str, publication: dict[str, Any]) -> None:
         data = publication["data"]
