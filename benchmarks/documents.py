@@ -170,6 +170,7 @@ async def edits(url: str) -> None:
         await store.start()
         await store.append("warm", [Entry(b"x" * 30)], 1)
         for documents in (1, 100, 1000):
+            await asyncio.gather(*(store.append(f"bench-{number}", [Entry(b"x")], 1) for number in range(documents)))
             stored, begun = 0, time.monotonic()
 
             async def write(name: str, until: float) -> None:

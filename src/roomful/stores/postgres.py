@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,6 +30,9 @@ DEADLINE_S = 10.0
 
 WRITERS = 2
 """Commits of appended entries under way: while one waits for the disk, the next is filled."""
+
+ALONE_MAX = 4
+"""Documents that are made at the same time: the other connections are for those that read and for the commits."""
 
 BATCH_MAX = 500
 """Appends that share a commit."""
@@ -131,7 +134,9 @@ class PostgresStore:
         self._id = ""
         self._pool: Any = None
         self._waiting: list[_Append] = []
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writers = 0
+        self._alone = asyncio.Semaphore(ALONE_MAX)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def id(self) -> str:
@@ -159,8 +164,8 @@ class PostgresStore:
         self._id = meta["store_id"]
 
     async def stop(self) -> None:
-        if self._writing:
-            await asyncio.wait(self._writing)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -217,14 +222,24 @@ class PostgresStore:
     async def append(self, name: str, entries: Sequence[Entry], lineage: int) -> int:
         append = _Append(name, entries, lineage, asyncio.get_running_loop().create_future())
         self._waiting.append(append)
-        if len(self._writing) < WRITERS:
-            task = asyncio.get_running_loop().create_task(self._write())
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+        if self._writers < WRITERS:
+            self._writers += 1
+            self._start(self._write())
         return await append.first
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _write(self) -> None:
         """Commit after commit, until nothing waits."""
+        try:
+            await self._write_on()
+        finally:
+            self._writers -= 1
+
+    async def _write_on(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             try:
@@ -254,8 +269,9 @@ class PostgresStore:
                 for append in appends:
                     append.done(first)
                     first += len(append.entries)
-        alone = [append for append in batch if append.name not in firsts]
-        await asyncio.gather(*(self._append_alone(append) for append in alone))
+        for append in batch:
+            if append.name not in firsts:
+                self._start(self._append_alone(append))  # the next commit doesn't wait for documents that are made
 
     async def _append_known(self, by_name: dict[str, list[_Append]]) -> dict[str, int]:
         """Document → the number of its first entry, of those that there are."""
@@ -271,9 +287,13 @@ class PostgresStore:
 
     async def _append_alone(self, append: _Append) -> None:
         try:
-            append.done(await self._append_one(append.name, append.entries, append.lineage))
+            async with self._alone:
+                append.done(await self._append_one(append.name, append.entries, append.lineage))
         except RoomfulError as error:
             append.failed(error)
+        except Exception:
+            log.exception("writing documents failed")
+            append.failed(InternalError("the document store failed"))
 
     async def _append_one(self, name: str, entries: Sequence[Entry], lineage: int) -> int:
         async with self._database() as db:
