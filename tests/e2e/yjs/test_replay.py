@@ -20,29 +20,36 @@ Transaction = dict[str, Any]
 
 
 class Author:
-    """Somebody who types at random. newest: the transactions that his document follows on."""
+    """Somebody who types at random. newest: the transactions that his document follows on.
+
+    He deletes only what he has just typed: where two type at once, what stands at a place depends on client ids.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.doc: Doc[Any] = Doc()
         self.text = self.doc.get("t", type=Text)
         self.newest: list[int] = []
+        self._typed: tuple[int, int] | None = None
 
     def type(self, chance: random.Random, number: int) -> Transaction:
-        length = len(self.text)
-        at = chance.randint(0, length)
-        deleted = min(length - at, chance.choice((0, 0, 1, 5)))
-        inserted = chance.choice(("a", "bc", " ", "")) or ("x" if not deleted else "")
+        if self._typed is not None and chance.random() < 0.4:
+            at, size = self._typed
+            deleted, inserted = chance.randint(1, size), chance.choice(("", "z"))
+        else:
+            at, deleted, inserted = chance.randint(0, len(self.text)), 0, chance.choice(("a", "bc", " ", "def"))
         with self.doc.transaction():
             if deleted:
                 del self.text[at : at + deleted]
             if inserted:
                 self.text.insert(at, inserted)
+        self._typed = (at, len(inserted)) if inserted else None
         parents, self.newest = self.newest, [number]
         return {"agent": self.number, "parents": parents, "patches": [[at, deleted, inserted]]}
 
     def merge(self, other: Author) -> None:
         self.doc.apply_update(other.doc.get_update(self.doc.get_state()))
+        self._typed = None
         self.newest = list(dict.fromkeys([*self.newest, *other.newest]))
 
 
@@ -75,4 +82,4 @@ async def test_two_who_type_at_once_converge(server: Server, node: str, tmp_path
     trace = tmp_path / "trace.json"
     trace.write_text(json.dumps(written))
     done = await replay(node, server, name, trace, within_s=PATIENCE_S)
-    assert sorted(done.text) == sorted(written["endContent"]), f"seed {seed}"  # who comes first depends on client ids
+    assert sorted(done.text) == sorted(written["endContent"]), f"seed {seed}"  # in some order
