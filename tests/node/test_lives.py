@@ -78,7 +78,9 @@ async def test_a_node_that_was_stopped_is_silent_until_it_has_settled(caplog: py
     await world.pass_time(2.0)
     assert world.told[:3] == ["frozen", "new life", ALL]
     assert (world.lives.number, world.lives.in_doubt, world.lives.frozen_at) == (2, False, None)
-    assert "this node was stopped for 31 s: its people are told anew" in caplog.text
+    assert [(record.msg, record.args) for record in caplog.records] == [
+        ("this node was stopped for %.0f s: its people are told anew", (31.0,))
+    ]
 
 
 async def test_a_short_stop_is_none() -> None:
@@ -90,7 +92,7 @@ async def test_a_short_stop_is_none() -> None:
     assert not world.lives.in_doubt
 
 
-async def test_a_node_that_nobody_answers_is_in_doubt_after_a_while() -> None:
+async def test_a_node_that_nobody_answers_is_in_doubt_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     await world.pass_time(1.5)
     world.living = None
@@ -102,6 +104,7 @@ async def test_a_node_that_nobody_answers_is_in_doubt_after_a_while() -> None:
     await world.pass_time(SETTLE_S + LOOK_S)
     assert not world.lives.in_doubt
     assert (world.told.count("new life"), world.told.count("frozen")) == (1, 0)
+    assert [record.msg for record in caplog.records] == ["nobody says which nodes live: %s"]
 
 
 async def test_a_node_that_does_not_count_as_living_is_in_doubt_at_once() -> None:

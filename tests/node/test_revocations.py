@@ -82,13 +82,17 @@ def said(node: Revocations) -> set[tuple[str, str]]:
     return {(order.kind, order.name) for order in node.revoked}
 
 
-async def test_27_all_nodes_hear_of_it_and_those_that_start_later() -> None:
+async def test_27_all_nodes_hear_of_it_and_those_that_start_later(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     cluster = Cluster()
     one, two = await cluster.node(), await cluster.node()
     await one.revoke("user", "ann")
     await two.revoke("token", "7")
     for node in (one, two, await cluster.node()):
         assert said(node) == {("user", "ann"), ("token", "7")}
+    assert [(record.msg, record.args) for record in caplog.records] == [
+        ("access of a %s was revoked", (kind,)) for kind in ("user", "user", "token", "token")
+    ], "a line for each node that heard it, and no name in it"
 
 
 async def test_27_it_is_over_in_its_time() -> None:

@@ -468,7 +468,7 @@ async def test_what_is_deleted_is_deleted_though_the_lease_is_not_given_back(
 
     monkeypatch.setattr(world.store, "lease", once)
     assert await world.here.rooms.delete(ROOM)
-    assert "the lease of the state of 'chat:1' ends by itself only" in caplog.text
+    assert [record.msg for record in caplog.records] == ["the lease of the state of %r ends by itself only: %s"]
     assert (await world.there.subscribe()).values == {}
 
 
