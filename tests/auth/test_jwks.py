@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,18 +160,27 @@ BROKEN: dict[str, Callable[[Endpoint], None]] = {
 }
 
 
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[int, object, str]]:
+    """Level, event and URL of each line."""
+    return [(line.levelno, line.msg, str(line.args[0])) for line in caplog.records if isinstance(line.args, tuple)]
+
+
 @pytest.mark.parametrize("case", BROKEN)
-async def test_an_endpoint_that_gives_no_set(endpoint: Endpoint, keys: Jwks[str], case: str) -> None:
+async def test_an_endpoint_that_gives_no_set(
+    endpoint: Endpoint, keys: Jwks[str], case: str, caplog: pytest.LogCaptureFixture
+) -> None:
     BROKEN[case](endpoint)
     with pytest.raises(InternalError):
         await keys.find("a")
     assert endpoint.requests == 1
+    assert logged(caplog) == [(logging.WARNING, "the key set at %s can't be fetched: %s", endpoint.url)]
 
 
-async def test_nobody_there(clock: Clock) -> None:
+async def test_nobody_there(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     keys = Jwks("http://127.0.0.1:1/keys", kid_of, clock=clock)
     with pytest.raises(InternalError):
         await keys.find("a")
+    assert logged(caplog) == [(logging.WARNING, "the key set at %s can't be fetched: %s", "http://127.0.0.1:1/keys")]
 
 
 async def test_an_endpoint_that_never_answers(

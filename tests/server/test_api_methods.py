@@ -240,7 +240,8 @@ async def test_what_fails_in_us_is_told_as_such_and_no_more(app: Roomful, caplog
 
     result = await outcome(METHODS["rpc"], app, METHODS["rpc"].request(method="x"))  # type: ignore[call-arg]
     assert result == Error(100, "internal server error")
-    assert "RpcRequest" in caplog.text
+    (line,) = [record for record in caplog.records if record.msg == "a %s failed"]
+    assert (line.levelname, line.args, bool(line.exc_info)) == ("ERROR", ("RpcRequest",), True)
 
 
 @pytest.mark.parametrize("parallel", [False, True])

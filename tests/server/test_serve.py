@@ -159,9 +159,13 @@ def test_a_thread_that_hangs_does_not_keep_it(run: Run) -> None:
 @pytest.mark.parametrize(
     ("fault", "complaint", "rest"),
     [
-        ("drains for ever", "draining takes longer than 1.1 s", ["drain", "not cancelled", "stop"]),
-        ("drain fails", "a bug in drain", ["drain", "stop"]),
-        ("stops for ever", "stopping takes longer than 5 s", ["drain", "stop"]),
+        (
+            "drains for ever",
+            "draining takes longer than 1.1 s; going on without it",
+            ["drain", "not cancelled", "stop"],
+        ),
+        ("drain fails", "draining failed; going on without it", ["drain", "stop"]),
+        ("stops for ever", "stopping takes longer than 5 s; going on without it", ["drain", "stop"]),
     ],
 )
 def test_a_step_that_fails_is_told_and_the_next_has_its_turn(
@@ -172,7 +176,8 @@ def test_a_step_that_fails_is_told_and_the_next_has_its_turn(
     status, out, err = process.ends()
     assert (status, [line for line in out if line in rest]) == (1, out)
     assert out[: len(rest)] == rest
-    assert complaint in err
+    assert [line for line in err.splitlines() if line.startswith("ERROR")] == [f"ERROR:roomful.server:{complaint}"]
+    assert ("a bug in drain" in err) == (fault == "drain fails")
 
 
 def test_a_second_signal_ends_it_at_once(run: Run) -> None:

@@ -306,6 +306,7 @@ async def test_a_service_that_fails_costs_one_command(
         await client.subscribe("chat:1")
         assert client.transport.closed is None
     (line,) = [r for r in caplog.records if r.levelno >= logging.WARNING and r.name.startswith("roomful")]
+    assert (line.levelno, line.msg) == (logging.WARNING, "webhook %s, asked about a %s: %s")
     assert line.getMessage().startswith("webhook calls, asked about a rpc: ")
     assert not any(secret in caplog.text for secret in ("hush", "quiet", SECRET, "Traceback"))
     assert sum(app.stats.hook_errors.values()) == 1

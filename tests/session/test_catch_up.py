@@ -157,7 +157,8 @@ async def test_a_log_that_cant_be_read_is_told(small: World, caplog: pytest.LogC
     small.engine.broken.clear()
     assert pushes[-1]["unsubscribe"]["code"] == 2500
     assert small.stats.gaps == {"unreadable": 1}
-    assert "can't be read" in caplog.text
+    (line,) = [record for record in caplog.records if record.msg == "the log of %r can't be read: %s"]
+    assert (line.levelname, line.__dict__["client"]) == ("WARNING", client.id)
 
 
 async def test_a_log_that_is_shorter_than_what_has_arrived_is_told_and_not_asked_for_ever(small: World) -> None:

@@ -172,6 +172,7 @@ LINES: dict[str, tuple[Provoke, int]] = {
     "a bad subscription token for %r: %s": (bad_subscription_token, logging.INFO),
     "a bad subscription token to refresh: %s": (bad_subscription_token_to_refresh, logging.INFO),
     "no commands were sent: %s": (nonsense, logging.INFO),
+    "it ends with %d: %s": (nonsense, logging.INFO),
     "%s can't be refused, but its hook raised %r": (late_refusal, logging.WARNING),
     "the publish hook for %r gave a payload that the namespace doesn't take: %s": (bad_payload, logging.ERROR),
     "it could not be subscribed to %r: %s": (unknown_channel_ordered, logging.WARNING),

@@ -492,7 +492,8 @@ async def test_an_expiry_that_cant_be_handled_ends_the_connection(
     client = await quiet.client()
     await quiet.pass_time(11.0)
     assert client.transport.closed == (3005, "connection expired")
-    assert "could not be handled" in caplog.text
+    (line,) = [record for record in caplog.records if record.msg == "its expiry could not be handled"]
+    assert (line.levelname, line.__dict__["client"], bool(line.exc_info)) == ("ERROR", client.id, True)
 
 
 # Whether they may still be here

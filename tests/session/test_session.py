@@ -755,7 +755,10 @@ async def test_18_nor_does_one_that_fails_in_a_way_that_no_engine_should(
         client.cut()
         await world.settle(30)
     assert told.ends == [("ann", 1006)]
-    assert "a step of it failed" in caplog.text
+    lines = [line for line in caplog.records if line.msg == "%r was left, but a step of it failed"]
+    assert {(line.levelname, line.__dict__["client"], bool(line.exc_info)) for line in lines} == {
+        ("ERROR", client.id, True)
+    }
     assert world.node.channels() == {}
     await world.memory.presence.remove("room:1", client.id)
     for channel in ("room:1", "news"):
@@ -784,7 +787,12 @@ async def test_one_step_of_leaving_that_fails_keeps_no_other_from_being_done(
     assert (client.id in present) == (broken == "remove")
     assert world.node.channels() == {"room:1": 1}
     assert told.events[-1] == "disconnected"
-    assert "didn't take it" in caplog.text or "not announced" in caplog.text
+    left, untold = (
+        "%r was left, but the engine didn't take it: %s",
+        "the leave of a client from %r was not announced: %s",
+    )
+    lines = [line for line in caplog.records if line.name.startswith("roomful") and line.levelname == "WARNING"]
+    assert {line.msg for line in lines} == {untold if broken == "publish_leave" else left}
     await world.engine.presence.remove("room:1", client.id)
     await world.engine.presence.remove("room:2", client.id)
     world.memory.broker._subscribed.discard("room:2")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 from starlette.types import Message
 
+from roomful.testing.echo import EchoReceiver
 from roomful.testing.raw_websocket import (
     BINARY,
     CLOSE,
@@ -241,6 +242,34 @@ async def test_a_server_that_cannot_refuse_over_http_gets_a_close() -> None:
     scope = {"type": "websocket", "path": "/nothing", "headers": [], "query_string": b""}
     await serve_websocket(scope, receive, send, [], TransportOptions())
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": "there is nothing here"}]
+
+
+async def test_a_receiver_with_a_bug_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(EchoReceiver):
+        def on_message(self, data: bytes, binary: bool) -> None:
+            raise RuntimeError("a receiver with a bug")
+
+    closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    messages: list[Message] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": "first"},
+        {"type": "websocket.receive", "text": "second"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0) if messages else {"type": "websocket.disconnect", "code": await closed}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.close":
+            closed.set_result(message["code"])
+
+    scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b""}
+    route = WebSocketRoute("/", lambda transport, request: Broken(transport))
+    await serve_websocket(scope, receive, send, [route], TransportOptions())
+    assert closed.result() == 1011
+    assert [(line.levelname, line.msg, bool(line.exc_info)) for line in caplog.records] == [
+        ("ERROR", "a receiver failed; its connection is closed", True)
+    ]
 
 
 async def test_a_cancelled_connection_is_told_as_cut() -> None:

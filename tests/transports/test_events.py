@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
@@ -188,10 +189,14 @@ async def test_who_comes_while_it_drains(served: Served) -> None:
     assert stream.ended
 
 
-async def test_its_channels_are_those_of_its_request(served: Served) -> None:
+async def test_its_channels_are_those_of_its_request(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     stream = await served.get("log:1", token=served.world.token("ann"))
-    served.world.node.on_order(SubscribeOrder("ann", "log:2"))
-    await served.world.settle()
+    with caplog.at_level(logging.INFO, "roomful"):
+        served.world.node.on_order(SubscribeOrder("ann", "log:2"))
+        await served.world.settle()
+    assert [(line.levelno, line.msg, line.args, line.__dict__["user"]) for line in caplog.records] == [
+        (logging.INFO, "an event stream has the channels of its request: %r is not added", ("log:2",), "ann")
+    ]
     await served.world.publish("log:2", b"1")
     await served.world.settle()
     assert [event.type for event in stream.events] == ["subscribed"]

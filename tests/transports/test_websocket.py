@@ -268,6 +268,24 @@ def test_an_endpoint_with_a_bug_closes_1011(caplog: pytest.LogCaptureFixture) ->
     with bridged(Bridge([WebSocketRoute("/", broken)], options)) as host, RawWebSocket(host.address) as client:
         assert client.open("/").receive_close()[0] == 1011
     assert "an endpoint with a bug" in caplog.text
+    assert [(line.levelname, line.msg, bool(line.exc_info)) for line in caplog.records] == [
+        ("ERROR", "an endpoint failed; its connection is closed", True)
+    ]
+
+
+def test_a_receiver_with_a_bug_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(EchoReceiver):
+        def on_message(self, data: bytes, binary: bool) -> None:
+            raise RuntimeError("a receiver with a bug")
+
+    route = WebSocketRoute("/", lambda transport, request: Broken(transport))
+    options = TransportOptions(close_timeout_s=0.3)
+    with bridged(Bridge([route], options)) as host, RawWebSocket(host.address) as client:
+        client.open("/").send(frame(TEXT, b"first"), frame(TEXT, b"second"))
+        assert client.receive_close()[0] == 1011
+    assert [(line.levelname, line.msg, bool(line.exc_info)) for line in caplog.records] == [
+        ("ERROR", "a receiver failed; its connection is closed", True)
+    ]
 
 
 def test_an_open_connection_has_no_task_and_no_dictionary(client: RawWebSocket, host: Host) -> None:
