@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -405,6 +406,55 @@ async def test_what_another_version_says_is_passed_over(world: PeopleWorld, capl
     world["a"].join("b1", "bob")
     await world.pass_time(1.0)
     assert viewer.told == [("bob", "online")]
+
+
+async def test_a_defect_while_telling_is_logged_and_all_is_told_later(
+    world: PeopleWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    viewer = await world["b"].watch()
+    publish, world["a"].publish = world["a"].publish, defective  # type: ignore[method-assign]  # for a moment
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["a"].publish = publish  # type: ignore[method-assign]
+    assert {(record.msg, record.exc_info is not None) for record in caplog.records} == {
+        ("who is in %r could not be told; going on", True)
+    }
+    assert viewer.told == []
+    await world.pass_time(3.0)
+    assert viewer.told == [("ann", "online")]
+
+
+async def test_a_defect_while_reading_is_logged_and_no_empty_room(
+    world: PeopleWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    members, world["b"].members = world["b"].members, defective  # type: ignore[method-assign]  # for a moment
+    with pytest.raises(InternalError):
+        await world["b"].watch()
+    world["b"].members = members  # type: ignore[method-assign]
+    assert [(record.msg, record.exc_info is not None) for record in caplog.records] == [
+        ("who is in %r could not be read", True)
+    ]
+    await world["b"].watch()
+
+
+async def defective(*_: object) -> Any:
+    raise ArithmeticError("a defect")
+
+
+async def test_who_can_not_be_withdrawn_from_a_node_that_was_stopped_is_told_anew(
+    world: PeopleWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    viewer = await world["b"].watch()
+    world["a"].join("a1")
+    await world.pass_time(1.0)
+    world["a"].up, world["a"].stopped = False, True
+    await world.pass_time(LEASE_S + FOUND_S)
+    world["a"].stopped = False
+    world["a"].people.lives.notice(world.clock())
+    assert "a person of %r stays entered until it is told anew: %s" in {record.msg for record in caplog.records}
+    world["a"].up = True
+    await world.pass_time(SETTLE_S + 3.0)
+    assert viewer.statuses == await world["c"].snapshot() == {"ann": "online"}
 
 
 async def test_clients_publish_nothing(world: PeopleWorld) -> None:

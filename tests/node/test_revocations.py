@@ -10,6 +10,7 @@ import pytest
 from roomful.engines.memory import MemoryEngine
 from roomful.model.errors import BadRequest, InternalError, LimitExceeded
 from roomful.model.order import RevokeOrder
+from roomful.model.publication import Draft
 from roomful.node.revocations import CHANNEL, RevocationOptions, Revocations
 from roomful.node.wheel import Wheel
 from roomful.rooms.revoked import Revoked
@@ -128,6 +129,34 @@ async def test_27_a_session_takes_its_token_along() -> None:
     assert ("token", "t1") in said(node)
     assert ("token", "t2") not in said(node)
     assert [member.ended for member in members] == [[(4503, "access revoked")], []]
+
+
+async def test_27_a_session_whose_token_cannot_be_revoked_is_ended_and_it_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = Cluster()
+    member = Member("1", START, "secret", ["t1"])
+    node = await cluster.node([member], max=1)
+    await node.revoke("session", "secret")
+    cluster.pass_time(0.3)
+    assert said(node) == {("session", "secret")}
+    assert member.ended == [(4503, "access revoked")]
+    assert [record.msg for record in caplog.records] == [
+        "the token of a session that was revoked could not be revoked, it may come back: %s"
+    ]
+    assert "secret" not in caplog.text
+
+
+async def test_27_what_another_version_has_revoked_hides_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster()
+    node = await cluster.node()
+    await node.revoke("user", "ann")
+    await cluster.engine.broker.publish(CHANNEL, Draft(b"\xc1"), node._retention)
+    await node.revoke("user", "bob")
+    assert said(await cluster.node()) == {("user", "ann"), ("user", "bob")}
+    assert [record.msg for record in caplog.records] == [
+        "something was revoked in a way that this version doesn't understand: %s"
+    ]
 
 
 @pytest.mark.parametrize(

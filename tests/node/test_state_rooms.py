@@ -15,7 +15,7 @@ from roomful.model.errors import BadRequest, Forbidden, InternalError, LimitExce
 from roomful.model.publication import Draft, Position, Publication, Published, Retention
 from roomful.node.hub import Hub
 from roomful.node.state_options import StateOptions
-from roomful.node.state_rooms import LOOK_S, STORE_PREFIX, StateRooms
+from roomful.node.state_rooms import LOOK_S, STORE_PREFIX, STORE_TAG, StateRooms
 from roomful.node.wheel import Wheel
 from roomful.rooms.recovery import Gap
 from roomful.seams.store import Entry
@@ -398,6 +398,71 @@ async def test_nodes_with_different_stores_serve_no_state(world: World, caplog: 
     assert "another node keeps state in the store %s, this one in %s: no state is served" in {
         record.msg for record in caplog.records
     }
+
+
+async def test_a_message_that_cannot_be_read_costs_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    here = await world.here.subscribe()
+    for rubbish in (b"?", msgspec.json.encode({"object": "x", "delta": [9, "gcounter", []]})):
+        caplog.clear()
+        world.here.rooms.hear(ROOM, Publication(rubbish, tags={STORE_TAG: world.store.id}), "")
+        assert [record.msg for record in caplog.records] == [
+            "another node says of the state of %r what this version doesn't know: %s"
+        ]
+    await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+    assert here.values == {"likes": 1}
+
+
+async def test_a_store_that_cannot_be_asked_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = await world.there.subscribe()
+    world.there.reached = False
+    await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "heads", unavailable)
+        await world.look()
+    assert {record.msg for record in caplog.records} == {"the state of rooms could not be compared with the store: %s"}
+    assert there.values == {}
+    await world.look()
+    assert there.values == {"likes": 1}
+
+
+async def test_a_compaction_that_fails_costs_nothing_but_length(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(StateOptions(compact_entries=1))
+    here = await world.here.subscribe()
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "compact", unavailable)
+        for _ in range(2):
+            await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+    assert [record.msg for record in caplog.records] == ["the log of the state of %r was not compacted: %s"]
+    assert here.values == {"likes": 2}
+    await world.here.publish(ANN, object="likes", op="increment")
+    stored = await world.store.load(STORE_PREFIX + ROOM)
+    assert stored is not None
+    assert stored.snapshot is not None
+
+
+async def unavailable(*_: Any) -> Any:
+    raise InternalError("the store is gone")
+
+
+async def test_a_defect_ends_one_change_and_not_the_room(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def defective(*_: Any) -> Any:
+        raise ArithmeticError("a defect")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "append", defective)
+        with pytest.raises(InternalError):
+            await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+    assert [(record.msg, record.exc_info is not None) for record in caplog.records] == [
+        ("the state of %r could not be changed", True)
+    ]
+    await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
+    assert (await world.there.subscribe()).values == {"likes": 1}
 
 
 async def test_a_deleted_state_is_gone_for_everybody_and_in_the_store(world: World) -> None:
