@@ -105,7 +105,7 @@ async def test_many_nodes_append_without_a_gap(server: PostgresServer, store: Po
 
 
 async def test_what_was_appended_outlives_a_crash_and_the_pool_comes_back(
-    server: PostgresServer, store: PostgresStore
+    server: PostgresServer, store: PostgresStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.append("notes", [entry("1")], 1)
     server.kill()
@@ -113,6 +113,7 @@ async def test_what_was_appended_outlives_a_crash_and_the_pool_comes_back(
         await store.append("notes", [entry("2")], 1)
     with pytest.raises(InternalError):
         await store.load("notes")
+    assert "PostgreSQL: %s %s" in {record.msg for record in caplog.records}
     server.start()
     async with asyncio.timeout(20):
         while True:
@@ -124,6 +125,22 @@ async def test_what_was_appended_outlives_a_crash_and_the_pool_comes_back(
     assert stored is not None
     assert [logged.entry.update for logged in stored.tail] == [b"1"]
     assert await store.append("notes", [entry("2")], 1) == 2
+
+
+@pytest.mark.parametrize("together", [1, 2])
+async def test_what_goes_wrong_before_postgresql_is_asked_fails_and_is_told(
+    server: PostgresServer, together: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> float:
+        raise OverflowError("no such time")
+
+    store = PostgresStore(server.url, clock=broken)
+    await store.start()
+    appends = (store.append("notes", [entry("1")], 1) for _ in range(together))
+    refused = await asyncio.gather(*appends, return_exceptions=True)
+    await store.stop()
+    assert [str(each) for each in refused] == ["the document store failed"] * together
+    assert "writing documents failed" in {record.msg for record in caplog.records}
 
 
 async def test_a_caller_without_a_task_of_its_own_is_served(store: PostgresStore) -> None:

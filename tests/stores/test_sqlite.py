@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roomful.model.errors import ConfigError, InternalError
-from roomful.seams.store import DocumentStore
+from roomful.seams.store import DocumentStore, Entry
 from roomful.stores.sqlite import SqliteStore
 from roomful.testing.store_contract import EVERYTHING, DurableStoreContract, entry, leased, snapshot
 
@@ -67,7 +67,7 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_disk_that_fails_while_it_is_opened_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = SqliteStore(tmp_path / "roomful.db")
     with monkeypatch.context() as patch:
@@ -76,6 +76,7 @@ async def test_a_disk_that_fails_while_it_is_opened_is_tried_again(
             with pytest.raises(InternalError, match="can't be opened"):
                 await store.load("notes")
     assert store._connections == []
+    assert [record.msg for record in caplog.records] == ["%s can't be opened: %s"] * 2
     assert await store.append("notes", [entry("1")], 1) == 1
     await store.stop()
 
@@ -94,14 +95,46 @@ async def test_a_file_that_is_no_database_is_never_taken_for_empty(tmp_path: Pat
     await store.stop()
 
 
-async def test_a_failing_disk_fails_the_append_and_nothing_is_lost(store: SqliteStore) -> None:
+async def test_a_failing_disk_fails_the_append_and_nothing_is_lost(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
     await store.append("notes", [entry("1")], 1)
     writer = store._connections[0]
     writer.execute("PRAGMA max_page_count = 1")
     with pytest.raises(InternalError):
         await store.append("notes", [entry("x" * 1_000_000)], 1)
+    assert [record.msg for record in caplog.records] == ["SQLite: %s"]
     writer.execute("PRAGMA max_page_count = 1000000")
     assert await store.append("notes", [entry("2")], 1) == 2
+
+
+async def test_what_sqlite_is_never_given_fails_alone(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+    await store.append("notes", [entry("1")], 1)
+    with pytest.raises(InternalError, match="the document store failed"):
+        await store.append("notes", [Entry(b"2", "half a character: \ud800", 0.0)], 1)
+    assert [record.msg for record in caplog.records] == ["writing documents to %s failed"]
+    assert await store.append("notes", [entry("2")], 1) == 2
+
+
+async def test_a_write_that_outlives_its_event_loop_is_kept_and_told(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.load("notes")
+    lock = sqlite3.connect(store.path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")  # the writing thread waits for it
+
+    async def begin() -> None:
+        task = asyncio.get_running_loop().create_task(store.append("notes", [entry("1")], 1))
+        await asyncio.sleep(0)  # now it is handed over, and the loop ends
+        assert not task.done()
+
+    await asyncio.to_thread(asyncio.run, begin())
+    lock.close()
+    await store.stop()
+    assert [record.msg for record in caplog.records] == ["%d writes were finished after their event loop had ended"]
+    stored = await store.load("notes")
+    assert stored is not None
+    assert [logged.entry.update for logged in stored.tail] == [b"1"]
 
 
 async def test_snapshots_inside_the_window_stay_few(store: SqliteStore) -> None:
