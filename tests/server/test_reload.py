@@ -172,6 +172,9 @@ def test_the_log_says_what_was_done(caplog: pytest.LogCaptureFixture) -> None:
         "WARNING namespaces.chat has changed, which needs a new start; the old value stays in force",
         "WARNING server.port has changed, which needs a new start; the old value stays in force",
     ]
+    assert {record.msg for record in caplog.records[1:]} == {
+        "%s has changed, which needs a new start; the old value stays in force"
+    }
 
 
 def test_a_broken_file_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -183,6 +186,9 @@ def test_a_broken_file_is_told_with_its_reason(caplog: pytest.LogCaptureFixture)
         "ERROR the settings were not reloaded, the old ones stay in force: roomful.toml: not TOML: line 3",
         "ERROR the settings were not reloaded, the old ones stay in force: roomful.toml: and more",
     ]
+    assert {record.msg for record in caplog.records} == {
+        "the settings were not reloaded, the old ones stay in force: %s"
+    }
 
 
 def test_tls_files_that_cant_be_used_change_nothing_else_either(
