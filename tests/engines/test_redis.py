@@ -7,9 +7,10 @@ import pytest
 
 from roomful.engines.options import EngineOptions
 from roomful.engines.redis import RedisEngine
-from roomful.testing.engine_contract import ClusterContract, MakeEngine
+from roomful.model.publication import Draft
+from roomful.testing.engine_contract import KEEP, ClusterContract, MakeEngine, running
 from tests.engines.conftest import StartRedis
-from tests.engines.redis_server import RedisCluster
+from tests.engines.redis_server import RedisCluster, eventually
 
 
 class TestRedis(ClusterContract):
@@ -24,6 +25,19 @@ class TestRedis(ClusterContract):
 
 class TestValkey(TestRedis):
     program = "valkey-server"
+
+
+async def test_8_a_redis_that_may_evict_from_now_on_is_told_and_served(
+    start_redis: StartRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await start_redis()
+    async with running(RedisEngine(EngineOptions(url=server.url))) as node:
+        for setting in (("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")):
+            await server.do("CONFIG", "SET", *setting)
+        await server.do("CLIENT", "KILL", "TYPE", "normal")
+        told = "Redis was changed while we run: %s"
+        await eventually(lambda: told in {record.msg for record in caplog.records})
+        assert (await node.broker.publish("a", Draft(b"1"), KEEP)).position is not None
 
 
 @pytest.fixture(scope="module")

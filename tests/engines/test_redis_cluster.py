@@ -39,7 +39,10 @@ async def heard_everywhere(node: EngineNode) -> None:
     await node.heard.until(lambda: all(len(node.heard.of(channel)) > before[channel] for channel in CHANNELS))
 
 
-async def test_1_a_master_that_dies_is_followed_by_its_replica(cluster: RedisCluster, node: EngineNode) -> None:
+async def test_1_a_master_that_dies_is_followed_by_its_replica(
+    cluster: RedisCluster, node: EngineNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     await heard_everywhere(node)
     await cluster.nodes[0].kill()
     await eventually(lambda: not node.engine.ready)
@@ -50,6 +53,10 @@ async def test_1_a_master_that_dies_is_followed_by_its_replica(cluster: RedisClu
     for channel in CHANNELS:
         epochs = {epoch for name, _, epoch in node.heard.publications if name == channel}
         assert len(epochs) == (2 if channel in lapsed else 1), "a replica may lack what its master had"
+    assert {
+        "the Redis Cluster has a new master at %s",
+        "the Redis Cluster has no master at %s any more",
+    } <= {record.msg for record in caplog.records}
 
 
 async def test_1_a_slot_that_moves_takes_its_channels_along(cluster: RedisCluster, node: EngineNode) -> None:
@@ -85,6 +92,20 @@ async def test_an_incomplete_cluster_is_one_sentence(start_redis: StartRedis) ->
     with pytest.raises(InternalError, match="not complete: 16384 slots are free"):
         async with running(engine):
             pass
+
+
+async def test_a_cluster_that_is_gone_is_told_and_found_again(
+    start_redis: StartRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await start_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    await server.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    await eventually(lambda: server.tells(("CLUSTER", "INFO"), b"cluster_state:ok"))
+    async with running(RedisEngine(EngineOptions(url=f"redis+cluster://127.0.0.1:{server.port}"))) as node:
+        await server.kill()
+        told = "the map of the Redis Cluster can't be had: %s"
+        await eventually(lambda: told in {record.msg for record in caplog.records})
+        await server.start()
+        await eventually(lambda: node.engine.ready)
 
 
 async def test_no_node_can_be_asked() -> None:

@@ -96,6 +96,19 @@ async def test_6_a_server_that_is_gone_is_waited_for(
     assert "no connection to Redis: %s; trying again" in {record.msg for record in caplog.records}
 
 
+async def test_6_a_loss_and_its_end_are_told_once_each(
+    proxy: FaultProxy, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "roomful")
+    proxy.refusing = True
+    proxy.cut()
+    told = "no connection to Redis: %s; trying again"
+    await eventually(lambda: told in {record.msg for record in caplog.records})
+    proxy.heal()
+    await eventually(lambda: "Redis is back" in {record.msg for record in caplog.records})
+    assert [record.msg for record in caplog.records] == [told, "Redis is back"]
+
+
 async def test_6_a_mute_server_costs_a_deadline_and_is_found_again(
     link: Link, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -76,6 +76,16 @@ async def test_1_names_are_heard_again_after_a_loss_and_that_is_reported_then(
     assert "Redis was not heard for a while; %d names are heard again" in {record.msg for record in caplog.records}
 
 
+async def test_a_subscription_that_redis_refuses_is_told(
+    ear: Ear, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await server.do("ACL", "SETUSER", "default", "resetchannels", "&allowed")
+    refused = asyncio.ensure_future(ear.listener.subscribe(b"other"))
+    told = "Redis refuses a subscription: %s"
+    await eventually(lambda: told in {record.msg for record in caplog.records})
+    refused.cancel()
+
+
 async def test_who_waits_for_a_name_is_served_by_the_next_connection(ear: Ear, server: RedisServer) -> None:
     await server.kill()
     await eventually(lambda: not ear.listener.hears)

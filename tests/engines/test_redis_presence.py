@@ -43,8 +43,9 @@ async def members(node: EngineNode) -> set[str]:
 
 
 async def test_19_a_dead_nodes_members_leave_once_and_a_stopped_one_doesnt_resurrect_them(
-    server: RedisServer, survivors: list[EngineNode]
+    server: RedisServer, survivors: list[EngineNode], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     node, other = survivors
     await node.presence.add("a", BOB)
     async with FaultProxy(server.port) as proxy, node_on(proxy.port, SHORT_S) as frozen:
@@ -69,6 +70,7 @@ async def test_19_a_dead_nodes_members_leave_once_and_a_stopped_one_doesnt_resur
             left = [info.client for _, info in each.heard.leaves]
             assert sorted(left) == sorted(f"frozen-{n}" for n in range(50)), "one leave each"
             assert gone.client not in {info.client for _, info in each.heard.joins}
+    assert "the lease of %s has ended: its members leave %d channels" in {record.msg for record in caplog.records}
 
 
 async def _has(node: EngineNode, clients: set[str]) -> bool:
@@ -100,6 +102,50 @@ async def test_19_what_a_dead_node_left_behind_is_found_by_who_looks(
     await node.heard.until(lambda: bool(node.heard.leaves))
     assert [info.client for _, info in node.heard.leaves] == ["ghost"]
     assert await server.do("HLEN", "roomful:p:{.a}") == 1
+
+
+async def test_an_entry_that_cant_be_read_is_told_and_nobodys(
+    server: RedisServer, survivors: list[EngineNode], caplog: pytest.LogCaptureFixture
+) -> None:
+    await survivors[0].presence.add("a", ANN)
+    await server.do("HSET", "roomful:p:{.a}", "odd", "someone#0 nonsense")
+    assert await members(survivors[1]) == {ANN.client}
+    assert "an entry of presence can't be read: %s" in {record.msg for record in caplog.records}
+
+
+async def test_members_that_cant_be_taken_out_are_told(
+    server: RedisServer, survivors: list[EngineNode], caplog: pytest.LogCaptureFixture
+) -> None:
+    await server.do("SET", "roomful:h:{gone#0}", "no set")
+    await server.do("ZADD", "roomful:nodes:{nodes}", 1, "gone#0")
+    told = "members of a node that is gone could not be taken out yet: %s"
+    await eventually(lambda: told in {record.msg for record in caplog.records})
+
+
+async def test_leases_that_cant_be_looked_at_are_told_by_each_node_and_taken_again(
+    server: RedisServer, survivors: list[EngineNode], caplog: pytest.LogCaptureFixture
+) -> None:
+    told = "the leases of the nodes can't be looked at: %s"
+    await survivors[0].presence.add("a", ANN)
+    await server.do("DEL", "roomful:nodes:{nodes}")
+    await server.do("SET", "roomful:nodes:{nodes}", "no leases")
+    await eventually(lambda: [record.msg for record in caplog.records].count(told) == 2)  # one of each node
+    await server.do("DEL", "roomful:nodes:{nodes}")
+    await eventually(lambda: _lease_holders(server, 2))
+    await eventually(lambda: _has(survivors[1], {ANN.client}))
+
+
+async def _lease_holders(server: RedisServer, number: int) -> bool:
+    return bool(await server.do("ZCARD", "roomful:nodes:{nodes}") == number)
+
+
+async def test_a_node_that_stops_without_reaching_its_entries_says_so(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with node_on(server.port, SHORT_S) as node:
+        await node.presence.add("a", ANN)
+        await server.do("SET", "roomful:p:{.a}", "no entries")
+    assert "this node's members stay in presence until its lease ends: %s" in {record.msg for record in caplog.records}
 
 
 async def test_a_node_that_stops_leaves_nothing(server: RedisServer) -> None:
