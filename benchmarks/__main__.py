@@ -19,6 +19,7 @@ from typing import Any
 
 import crdt
 from cases import SIZE, Case, all_cases, compile_load, measure
+from goals import Results, verdicts
 from install import HERE, PYTHON, Missing, pip, run
 from roster import all_peers
 from servers import Peer, raise_open_files
@@ -95,7 +96,7 @@ def main() -> None:
     lines = [f"{date.today()}, {machine()}, load {os.getloadavg()[0]:.1f} at the start; `{command}`", "", EXPLAINED, ""]
     lines += [f"- {name}: {version}" for name, version in versions.items()]
     lines += [f"- {name}: not measured; {reason}" for name, reason in absent.items()]
-    cases = []
+    cases, measured = [], Results()
     for case in all_cases(arguments.quick):
         if arguments.only not in case.name or case.members + 100 > files:
             continue
@@ -105,10 +106,13 @@ def main() -> None:
         print("\n".join(shown), flush=True)
         lines += shown
         cases.append(kept(case, results, missing))
+        measured[case.name] = results
+    goals = ["", "### What it has to be", "", *verdicts(measured)]
+    print("\n".join(goals), flush=True)
     if arguments.only or arguments.peers:
         return
     document = HERE / "RESULTS.md"
-    document.write_text(replace_section(document.read_text(), HEADING, "\n".join(lines)))
+    document.write_text(replace_section(document.read_text(), HEADING, "\n".join(lines + goals)))
     written = {
         "date": str(date.today()),
         "machine": machine(),
