@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
@@ -33,6 +34,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _cant_be_had(report: pytest.TestReport) -> bool:
     """Whether the reason is that this system has no package of a component (which is printed like every reason)."""
     return any(f"{name} isn't installed: {why}" in str(report.longrepr) for name, why in UNPACKAGED.items())
+
+
+@pytest.fixture(autouse=True)
+def logging_stays_as_it_was() -> Iterator[None]:
+    """A command that is tested sets logging up for its process, which is the one of all tests that follow."""
+    root = logging.getLogger()
+    handlers, level = tuple(root.handlers), root.level
+    yield
+    for handler in set(root.handlers).difference(handlers):
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @cache
