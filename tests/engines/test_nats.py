@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
+from roomful.engines import nats as nats_engine
 from roomful.model.errors import RoomfulError
 from roomful.model.order import DisconnectOrder
 from roomful.model.publication import Draft, Look, Position
@@ -96,6 +97,16 @@ async def test_9_a_server_that_is_killed_and_comes_back(
         "adding %d entries of presence again: the server had lost them, or our lease",
         "the connection to NATS is lost; trying again",
     } <= {record.msg for record in caplog.records}
+
+
+async def test_6_a_node_that_stops_while_nats_is_mute_says_what_stays(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(nats_engine, "STOP_S", 0.1)
+    async with FaultProxy(nats.port) as proxy, running(engine_at(f"nats://127.0.0.1:{proxy.port}")) as node:
+        await node.presence.add(CHANNEL, ANN)
+        proxy.hole()
+    assert "NATS keeps this node's presence until its lease ends: %s" in {record.msg for record in caplog.records}
 
 
 async def test_6_every_call_has_a_deadline(nats: NatsServer) -> None:

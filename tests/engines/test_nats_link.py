@@ -130,7 +130,42 @@ async def test_a_handler_that_fails_costs_one_message(nats: NatsServer, caplog: 
     await link.confirm()
     await link.stop()
     assert heard == [1, 3]
-    assert "was not understood" in caplog.text
+    told = "a message on %s was not understood; going on with the next"
+    assert [record.msg for record in caplog.records] == [told]
+
+
+async def test_a_server_that_isnt_reached_again_is_told(nats: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def prepare() -> None: ...
+
+    async with FaultProxy(nats.port) as proxy:
+        link = Link([f"nats://127.0.0.1:{proxy.port}"], "test", 100_000, prepare, lambda: None)
+        await link.start()
+        proxy.refusing = True
+        proxy.cut()
+        await until(lambda: "no connection to NATS: %s" in {record.msg for record in caplog.records})
+        assert not link.is_open
+        proxy.heal()
+        await until(lambda: link.is_open)
+        await link.stop()
+
+
+async def test_a_connection_that_cant_be_prepared_is_told_and_followed_by_another(
+    nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared: list[int] = []
+
+    async def prepare() -> None:
+        prepared.append(len(prepared))
+        if len(prepared) == 2:
+            raise ValueError("nobody has thought of that")
+
+    link = Link([nats.url], "test", 100_000, prepare, lambda: None)
+    await link.start()
+    link.renew()
+    await until(lambda: len(prepared) == 3 and link.is_open)
+    await link.stop()
+    told = "a new connection to NATS could not be used; trying again"
+    assert [record.msg for record in caplog.records if record.exc_info] == [told]
 
 
 @pytest.mark.parametrize(

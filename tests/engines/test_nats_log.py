@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from roomful.engines.nats import NatsEngine
 from roomful.engines.nats_jetstream import StreamInfo
+from roomful.engines.nats_link import LinkDown
 from roomful.model.errors import RoomfulError
 from roomful.model.publication import Draft, HistoryFilter, Look, Position, Published, Retention
 from roomful.testing.engine_contract import ALL, KEEP, TOP, running
@@ -39,7 +41,33 @@ async def test_the_server_holds_little_more_than_the_size(nats: NatsServer) -> N
         for n in range(200):
             await node.broker.publish(CHANNEL, Draft(str(n).encode()), keep)
         await node.broker.history(CHANNEL, TOP, keep)
-        assert sum((await engine.jetstream.subjects("ROOMFUL_LOG", "roomful.log.>")).values()) <= 10 + 16 + 16
+        assert await stored(engine) <= 10 + 16 + 16
+
+
+async def test_a_trim_that_finds_no_connection_is_told_and_done_later(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(stream: str, **which: Any) -> None:
+        raise LinkDown("the connection is lost")
+
+    caplog.set_level("INFO", "roomful")
+    keep, engine = Retention(1, 60.0), engine_at(nats.url)
+    async with running(engine) as node:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.jetstream, "purge_soon", gone)
+            for n in range(16):
+                await node.broker.publish(CHANNEL, Draft(str(n).encode()), keep)
+        assert [record.msg for record in caplog.records] == ["%r is trimmed later: NATS isn't connected"]
+        assert await stored(engine) == 16
+        for n in range(16, 48):
+            await node.broker.publish(CHANNEL, Draft(str(n).encode()), keep)
+        assert await node.offsets(CHANNEL, ALL, keep) == [48]
+        assert await stored(engine) < 48
+
+
+async def stored(engine: NatsEngine) -> int:
+    """How many publications the server holds."""
+    return sum((await engine.jetstream.subjects("ROOMFUL_LOG", "roomful.log.>")).values())
 
 
 async def test_a_key_whose_publication_was_trimmed_still_publishes_once(nats: NatsServer) -> None:

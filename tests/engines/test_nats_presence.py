@@ -5,7 +5,7 @@ import pytest
 from roomful.engines import nats_presence
 from roomful.testing.engine_contract import ANN, running
 from roomful.testing.fault_proxy import FaultProxy
-from tests.engines.nats_server import CHANNEL, NatsServer, engine_at
+from tests.engines.nats_server import CHANNEL, NatsServer, engine_at, until
 
 
 async def test_19_a_silent_nodes_members_leave_once_and_join_again_when_it_is_back(
@@ -36,3 +36,32 @@ async def test_19_a_silent_nodes_members_leave_once_and_join_again_when_it_is_ba
         assert silent.id in await one.control.nodes()
         await two.settled(CHANNEL)
         assert one.heard.joins == two.heard.joins == [(CHANNEL, ANN)]
+
+
+async def test_presence_that_cant_be_looked_after_is_told(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(nats_presence, "LOOK_S", 0.05)
+    caplog.set_level("INFO", "roomful")
+    async with FaultProxy(nats.port) as proxy, running(engine_at(f"nats://127.0.0.1:{proxy.port}", renew_s=0.1)):
+        proxy.refusing = True
+        proxy.cut()
+        await until(lambda: "presence is looked after later: %s" in {record.msg for record in caplog.records})
+
+
+async def test_a_surprise_while_presence_is_looked_after_doesnt_end_that(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[int] = []
+
+    async def surprise(presence: nats_presence.NatsPresence) -> None:
+        looks.append(len(looks))
+        if len(looks) == 1:
+            raise ValueError("nobody has thought of that")
+
+    monkeypatch.setattr(nats_presence, "LOOK_S", 0.05)
+    monkeypatch.setattr(nats_presence.NatsPresence, "_bury_the_dead", surprise)
+    async with running(engine_at(nats.url)):
+        await until(lambda: len(looks) >= 2)
+    told = "something about presence could not be looked after; going on"
+    assert [record.msg for record in caplog.records if record.exc_info] == [told]
