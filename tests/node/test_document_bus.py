@@ -12,9 +12,10 @@ from pycrdt import Doc, Text
 
 from roomful.model.channel import ChannelOptions
 from roomful.model.document import AwarenessEntry
-from roomful.model.errors import NotAvailable, UnknownChannel
+from roomful.model.errors import InternalError, NotAvailable, UnknownChannel
 from roomful.model.publication import Draft, Retention
-from roomful.node.document_bus import PREFIX, DocumentBus, channel_of
+from roomful.node import documents
+from roomful.node.document_bus import PREFIX, DocumentBus, Stored, channel_of
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
 from roomful.node.hooks import Hooks
@@ -270,6 +271,66 @@ async def test_a_message_that_cannot_be_read_costs_nothing(cluster: Cluster, cap
     await here.type("hello")
     assert here.text == "hello"
     assert "a message about document %r can't be read: %s" in {record.msg for record in caplog.records}
+
+
+async def test_an_entry_that_cannot_be_read_costs_nothing(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    peer, other = await cluster.peer(), await cluster.peer()
+    here = await peer.open()
+    other.documents.bus.send("notes", Stored(other.node.id, cluster.store.id, here.live.seq + 1, 9, [b"\xff"]))
+    await settle()
+    assert [record.msg for record in caplog.records] == ["document %r: another node has stored what can't be read: %s"]
+    await here.type("hello")
+    assert (here.text, here.live.failed) == ("hello", False)
+
+
+async def test_who_was_not_told_reads_it_in_the_log(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    typing = await cluster.peer()
+    here, there = await typing.open(), await (await cluster.peer()).open()
+    with monkeypatch.context() as broken:
+        broken.setattr(typing.node, "publish_internal", unavailable)
+        await here.type("hello")
+    assert {record.msg for record in caplog.records} == {"other nodes were not told about document %r: %s"}
+    assert (here.text, there.text) == ("hello", "")
+    await here.type("!")
+    assert there.text == "hello!"
+
+
+async def unavailable(*_: object) -> Any:
+    raise InternalError("it is gone")
+
+
+async def test_heads_that_cannot_be_read_are_asked_for_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(documents, "LOOK_S", 0.0)  # at every turn of the loop
+    deaf = await cluster.peer()
+    here, there = await (await cluster.peer()).open(), await deaf.open()
+    deaf.deaf = True
+    with monkeypatch.context() as broken:
+        broken.setattr(cluster.store, "heads", unavailable)
+        await here.type("hello")
+    assert {record.msg for record in caplog.records} == {"the heads of the documents could not be read: %s"}
+    assert there.text == ""
+    await settle()
+    assert there.text == "hello"
+
+
+async def test_a_document_is_closed_though_its_channel_cannot_be_left(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = await cluster.peer()
+    typist = await peer.open()
+    await typist.type("hello")
+    typist.live.leave(typist.member, cluster.clock())
+    with monkeypatch.context() as broken:
+        broken.setattr(peer.node, "untap", unavailable)
+        peer.documents.forget(typist.live)
+        await settle()
+    assert [record.msg for record in caplog.records] == ["a channel of a document that is closed could not be left: %s"]
+    assert len(peer.documents) == 0
+    assert (await peer.open()).text == "hello"
 
 
 def test_no_client_reaches_these_channels() -> None:

@@ -328,6 +328,50 @@ async def test_entries_that_the_engine_refuses_are_set_aside(world: World, caplo
     }
 
 
+async def test_a_log_that_cannot_be_caught_up_with_ends_the_document(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = await world.documents.open("notes")
+    typist = Typist(live)
+    await typist.type("hello")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "since", unavailable)
+        live.on_gap(live)
+        await world.pass_time(1)
+    assert [record.msg for record in caplog.records] == ["document %r could not catch up with its log: %s"]
+    assert live.failed
+    assert Typist(await world.documents.open("notes")).text.to_py() == "hello"
+
+
+async def unavailable(*_: object) -> Any:
+    raise InternalError("the store is gone")
+
+
+async def test_a_document_that_cannot_be_loaded_anew_is_ended(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    live = await world.documents.open("notes")
+    await Typist(live).type("hello")
+    world.store.failing = True
+    world.documents.reload(live)
+    await world.pass_time(1)
+    assert [record.msg for record in caplog.records] == ["document %r could not be loaded anew: %s"]
+    assert live.failed
+    world.store.failing = False
+    assert Typist(await world.documents.open("notes")).text.to_py() == "hello"
+
+
+async def test_what_is_cut_out_is_logged_with_its_author(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    live = await world.documents.open("notes")
+    typist = Typist(live)
+    for text in ("hello", " again"):
+        await typist.type(text)
+    cut = await world.documents.cut_out("notes", "ann")
+    assert (cut.entries, live.failed) == (2, True)
+    assert [(record.msg, record.args) for record in caplog.records] == [
+        ("document %r: %d edits of %r were cut out", ("notes", 2, "ann"))
+    ]
+    assert Typist(await world.documents.open("notes")).text.to_py() == ""
+
+
 @pytest.mark.parametrize("name", ["a", "a/b c", "é", "😀", "x" * 512])
 def test_names(name: str) -> None:
     World().documents.check_name(name)
