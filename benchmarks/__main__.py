@@ -1,7 +1,7 @@
 """`make bench`: Roomful beside its peers, on this machine, in one run. `--quick`: some minutes, for a first look.
 
 Peers come from the registries, into build/. Server and load have one core each. Repetitions alternate between all
-peers, so that whatever else the machine does meets everybody alike. Written: benchmarks/RESULTS.md (its section),
+peers, so that whatever else the machine does meets everybody alike. Ctrl-C ends it, and keeps what is whole. Written: benchmarks/RESULTS.md (its section),
 benchmarks/results.json and benchmarks/plots/. The section of crdt.py, which needs no peer, is written as well.
 """
 
@@ -82,7 +82,7 @@ def kept(case: Case, results: dict[str, Figures], missing: dict[str, str]) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
+    parser.add_argument("--quick", action="store_true", help="a fraction of the rounds")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases with this in their name; nothing is written")
     parser.add_argument("--peers", default="", metavar="TEXT", help="peers with this in their name; nothing is written")
     parser.add_argument("--repetitions", type=int, default=3, metavar="N")
@@ -97,10 +97,15 @@ def main() -> None:
     lines += [f"- {name}: {version}" for name, version in versions.items()]
     lines += [f"- {name}: not measured; {reason}" for name, reason in absent.items()]
     cases, measured = [], Results()
-    for case in all_cases(arguments.quick):
-        if arguments.only not in case.name or case.members + 100 > files:
-            continue
-        results, missing = measure_case(case, peers, arguments.repetitions)
+    wanted = [
+        case for case in all_cases(arguments.quick) if arguments.only in case.name and case.members + 100 <= files
+    ]
+    for case in wanted:
+        try:
+            results, missing = measure_case(case, peers, arguments.repetitions)
+        except KeyboardInterrupt:
+            print("\nstopped: what is whole is kept", file=sys.stderr)
+            break
         shown = ["", f"### {case.name}" + ("" if case.growth else f", {case.members:,} members"), ""]
         shown += table(results, missing, case.shown)
         print("\n".join(shown), flush=True)

@@ -23,7 +23,8 @@ PORT, DIRECTORY = "PORT", "DIRECTORY"
 class Peer:
     """command: what serves, printing its address in its first lines; or what gives it, once it is set up. protocol:
     the load generator's word. version: of what is measured, asked once it is set up. family: what its members are,
-    websocket, events or documents. modes: what it can be asked for."""
+    websocket, events or documents. modes: what it can be asked for.
+    slowness: it is measured for so many times fewer rounds."""
 
     name: str
     protocol: str
@@ -32,6 +33,7 @@ class Peer:
     version: Callable[[], str]
     family: str = "websocket"
     modes: frozenset[str] = frozenset({"fanout"})
+    slowness: int = 1
 
     def started(self, directory: str) -> list[str]:
         command = self.command if isinstance(self.command, list) else self.command()
