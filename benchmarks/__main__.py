@@ -1,8 +1,8 @@
 """`make bench`: Roomful beside its peers, on this machine, in one run. `--quick`: some minutes, for a first look.
 
 Peers come from the registries, into build/. Server and load have one core each. Repetitions alternate between all
-peers, so that whatever else the machine does meets everybody alike. Ctrl-C ends it, and keeps what is whole. Written: benchmarks/RESULTS.md (its section),
-benchmarks/results.json and benchmarks/plots/. The section of crdt.py, which needs no peer, is written as well.
+peers, so that whatever else the machine does meets everybody alike. Ctrl-C ends it, and keeps what is whole. Written:
+benchmarks/RESULTS.md (its section), benchmarks/results.json and benchmarks/plots/.
 """
 
 from __future__ import annotations

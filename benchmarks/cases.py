@@ -122,7 +122,8 @@ def measure(peer: Peer, case: Case) -> dict[str, float]:
     with serving(peer) as (port, pid):
         settings = {
             "port": port, "pid": pid, "protocol": peer.protocol, "mode": case.mode, "clients": case.members,
-            "burst": case.burst, "rounds": max(3, case.rounds // peer.slowness), "size": case.size, "rate": case.rate, "rooms": case.rooms,
+            "burst": case.burst, "rounds": max(3, case.rounds // peer.slowness), "size": case.size, "rate": case.rate,
+            "rooms": case.rooms,
         }  # fmt: skip
         if case.family == "documents":
             settings["updates"] = str(edits(case.burst * (case.rounds + case.rounds // 10 + 3)))

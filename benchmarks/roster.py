@@ -125,12 +125,14 @@ def all_peers() -> list[Peer]:
         ),
         Peer(
             "python-socketio", "socketio", [PYTHON, str(PEERS / "python_socketio.py")],
-            pip("python-socketio", *uvicorn), python_version(PYTHON, "python-socketio", "uvicorn"), modes=every, slowness=4,
+            pip("python-socketio", *uvicorn), python_version(PYTHON, "python-socketio", "uvicorn"), modes=every,
+            slowness=4,
         ),
         Peer(
             "Django channels", "bare", [PYTHON, str(PEERS / "django_channels.py")],
             pip("channels", "channels_redis", *uvicorn),
-            python_version(PYTHON, "django", "channels", "channels_redis", "uvicorn"), modes=frozenset({FANOUT, ECHO}), slowness=10,
+            python_version(PYTHON, "django", "channels", "channels_redis", "uvicorn"), modes=frozenset({FANOUT, ECHO}),
+            slowness=10,
         ),
         roomful("Roomful, /events", presence=False, protocol="events", family="events"),
         Peer(
