@@ -83,6 +83,8 @@ async def test_it_is_time_to_store_when_people_pause_or_go_on_for_long(hooks: Ho
     async def whole() -> bytes | None:
         return b"whole"
 
+    assert not notes.is_due(109.9)
+    assert notes.is_due(110.0)
     await notes.store(whole)
     assert told == [DocumentStoreEvent("notes", b"whole")]
     assert notes.store_due == math.inf

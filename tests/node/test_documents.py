@@ -10,7 +10,7 @@ from pycrdt import Doc, Text
 
 from roomful.engines.memory import MemoryEngine
 from roomful.model.errors import BadRequest, InternalError, NotAvailable
-from roomful.model.event import DocumentLoadEvent, DocumentLoadReply
+from roomful.model.event import DocumentLoadEvent, DocumentLoadReply, DocumentStoreEvent
 from roomful.node.document_bus import DocumentBus
 from roomful.node.document_options import DocumentOptions
 from roomful.node.documents import Documents
@@ -454,3 +454,27 @@ async def test_a_hook_that_begins_it_with_nonsense_opens_nothing(
         await world.documents.open("notes")
     assert await world.store.load("notes") is None
     assert "the hook that loads document %r answered no update: %s" in {record.msg for record in caplog.records}
+
+
+async def test_what_the_application_could_not_be_handed_it_gets_after_the_next_edit(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[DocumentStoreEvent] = []
+
+    async def hear(event: DocumentStoreEvent) -> None:
+        told.append(event)
+
+    world.hooks.add(DocumentStoreEvent, None, hear)
+    typist = Typist(await world.documents.open("notes"))
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "lease", unavailable)
+        await typist.type("hello")
+        await world.pass_time(5)
+    assert [record.msg for record in caplog.records] == ["document %r could not be handed to the application: %s"]
+    assert told == []
+    await typist.type(" again")
+    await world.pass_time(5)
+    (event,) = told
+    handed: Doc[Any] = Doc()
+    handed.apply_update(event.update)
+    assert handed.get("t", type=Text).to_py() == "hello again"

@@ -301,3 +301,13 @@ async def test_somebody_may_sleep_on_it_or_be_woken() -> None:
     moved(clock, wheel, 0.3)
     await first
     await second
+
+
+def test_who_says_a_time_that_is_past_is_asked_again_a_tick_later() -> None:
+    """Not in the same turn, and then in the same turn again, for ever."""
+    clock = VirtualClock(100.0)
+    wheel = Wheel(clock)
+    timed = Timed(lambda now: now - 5.0)
+    wheel.schedule(timed, 90.0)
+    moved(clock, wheel, 1.0)
+    assert 1 <= len(timed.asked) <= 1.0 / TICK_S + 1

@@ -52,9 +52,15 @@ class DocumentHooks:
                 self._states[entry.client] = None if entry.state is None else json.loads(entry.state)
             self._begin()
 
-    async def store(self, encode: Callable[[], Awaitable[bytes | None]]) -> None:
-        """Tells that it is time. encode: the whole document; None where another node is to tell."""
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to `store`; asked once, for the next edit begins to wait anew."""
+        if now < self.store_due:
+            return False
         self._first = self.store_due = math.inf
+        return True
+
+    async def store(self, encode: Callable[[], Awaitable[bytes | None]]) -> None:
+        """Tells the application. encode: the whole document; None where another node is to tell."""
         update = await encode()
         if update is not None:
             await self._hooks.tell(DocumentStoreEvent(self._name, update), self._name)

@@ -597,7 +597,7 @@ class Caretaker:
             return None
         for id, holders in live.awareness.expire(now).items():
             live.announce([id], holders)
-        if now >= self.hooks.store_due:
+        if self.hooks.is_due(now):
             eager.later(self.hooks.store(self._encoded))
         elif not live.users and now - live.idle_since >= self._documents.options.unload_s and not self._unloading:
             self._unloading = True

@@ -68,7 +68,8 @@ class Wheel:
         """Makes `at` its next deadline, if it isn't due earlier already. None changes nothing."""
         if at is None:
             return
-        slot = int(min(at, self.now() + HORIZON_S) / TICK_S) + 1
+        now = self.now()
+        slot = int(min(max(at, now), now + HORIZON_S) / TICK_S) + 1  # never one that is being advanced through
         if 0 < timed.wheel_slot <= slot:
             return  # it is asked earlier anyway, and then says when next
         self._stale += timed.wheel_slot > 0
