@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import sys
 from typing import Any
 
 import uvicorn
@@ -18,5 +20,7 @@ def server_of(app: Any) -> tuple[uvicorn.Server, socket.socket]:
 
 
 def serve(app: Any) -> None:
+    # uvicorn raises the signal once more when it is done: as an exception, so that who called can clean up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server, listener = server_of(app)
     server.run([listener])
