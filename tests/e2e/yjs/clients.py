@@ -8,13 +8,14 @@ import json
 from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 PROGRAM = Path(__file__).parent / "js" / "bridge.mjs"
 LINE_MAX_BYTES = 1 << 26
 PATIENCE_S = 20.0
 
 GetToken = Callable[[], Awaitable[str]]
+T = TypeVar("T")
 
 
 class Bridge:
@@ -170,28 +171,33 @@ class Client:
 
     async def until_text(self, condition: Callable[[str], bool]) -> None:
         """Waits until its text fulfils the condition."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                self._changed.clear()
-                if condition(await self.text()):
-                    return
-                await self._changed.wait()
+        await self._until(self.text, condition)
 
     async def sees(self, condition: Callable[[dict[int, Any]], bool]) -> dict[int, Any]:
         """Waits until the awareness states that it knows, by client id, fulfil the condition."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                self._changed.clear()
-                states = {int(id): state for id, state in (await self.tell("seen")).items()}
-                if condition(states):
-                    return states
-                await self._changed.wait()
+
+        async def seen() -> dict[int, Any]:
+            return {int(id): state for id, state in (await self.tell("seen")).items()}
+
+        return await self._until(seen, condition)
 
     async def saved(self) -> None:
         """Waits until the server has acknowledged everything (Hocuspocus)."""
+
+        async def unsynced() -> int:
+            number: int = await self.tell("unsynced")
+            return number
+
+        await self._until(unsynced, lambda number: number <= 0)  # version 2 may get below
+
+    async def _until(self, ask: Callable[[], Awaitable[T]], condition: Callable[[T], bool]) -> T:
+        """Asks until the answer fulfils the condition, again after everything that is heard."""
         async with asyncio.timeout(PATIENCE_S):
-            while await self.tell("unsynced") > 0:  # version 2 may get below
-                self._changed.clear()
+            while True:
+                self._changed.clear()  # before the question: the news may come together with the answer
+                found = await ask()
+                if condition(found):
+                    return found
                 await self._changed.wait()
 
     async def state(self) -> bytes:
