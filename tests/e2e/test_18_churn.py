@@ -26,5 +26,4 @@ async def test_18_what_hooks_raise_ends_nothing_and_each_end_is_told_once(tmp_pa
     assert after["counted"]["raised"] > 20
     assert all(done[way.__name__] > 10 for way in WAYS)
     assert after["tasks"] <= before["tasks"] + 5
-    # What each visit left behind would be VISITS more. Threads of hooks and slots of the wheel still grow, up to 200.
-    assert grown(before, after, least=VISITS // 2) == {}
+    assert grown(before, after, least=VISITS // 4) == {}

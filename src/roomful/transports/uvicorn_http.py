@@ -58,6 +58,7 @@ class _Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn itself does so only without an error
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and self._idle:
