@@ -204,6 +204,12 @@ async def test_what_is_said_without_a_connection_waits_for_it(opened: Open, port
         await bob.delivery_is(text, "^sent$")
 
 
+def lose(what: str, proxy: FaultProxy) -> None:
+    """From now on questions, or answers, don't arrive."""
+    for link in proxy.links:
+        (link.up if what == "question" else link.down).hole()
+
+
 @pytest.mark.parametrize("lost", ["question", "answer"])
 async def test_a_message_whose_answer_never_came_is_there_once(
     opened: Open, port: int, proxy: FaultProxy, lost: str
@@ -211,8 +217,7 @@ async def test_a_message_whose_answer_never_came_is_there_once(
     ann, bob = await opened("Ann", port), await opened("Bob", proxy.port)
     await ann.enter()
     await bob.enter()
-    for link in proxy.links:
-        (link.up if lost == "question" else link.down).hole()
+    lose(lost, proxy)
     await bob.say("once")
     await bob.delivery_is("once", "^sending")
     if lost == "answer":
@@ -347,8 +352,7 @@ async def test_a_like_whose_answer_never_came_counts_once(
     ann, bob = await opened("Ann", port), await opened("Bob", proxy.port)
     await ann.enter()
     await bob.enter()
-    for link in proxy.links:
-        (link.up if lost == "question" else link.down).hole()
+    lose(lost, proxy)
     await bob.like()
     await bob.board_is("1 change not saved")
     await ann.sees_board(int(lost == "answer"), {}, {})

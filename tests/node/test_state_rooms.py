@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -28,6 +30,20 @@ ANN, BOB = ClientInfo("ann", "a1"), ClientInfo("", "b1")
 ROOM, CHANNEL = "chat:1", "state:chat:1"
 WALL_S = 1_700_000_000.0
 _replicas = itertools.count()
+
+
+@contextmanager
+def losing_the_answer(store: MemoryStore, method: str) -> Iterator[None]:
+    """The store does what it is asked, and whoever asked doesn't hear it."""
+    real = getattr(store, method)
+
+    async def lost_answer(*given: Any) -> None:
+        await real(*given)
+        raise InternalError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, method, lost_answer)
+        yield
 
 
 class Viewer:
@@ -225,20 +241,10 @@ async def test_a_wish_that_two_nodes_have_at_once_is_done_once(world: World) -> 
     assert here.values == there.values == {"likes": 13, "views": 1}, "no number was used twice"
 
 
-async def test_a_wish_whose_fate_the_store_did_not_tell_is_done_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wish_whose_fate_the_store_did_not_tell_is_done_once(world: World) -> None:
     viewer = await world.here.subscribe()
-    append = world.store.append_next
-
-    async def lost_answer(*given: Any) -> bool:
-        await append(*given)
-        raise InternalError
-
-    monkeypatch.setattr(world.store, "append_next", lost_answer)
-    with pytest.raises(InternalError):
+    with losing_the_answer(world.store, "append_next"), pytest.raises(InternalError):
         await world.here.publish(ANN, **LIKE)
-    monkeypatch.undo()
     await world.here.publish(ANN, **LIKE)
     assert viewer.values == {"likes": 1}
 
@@ -293,19 +299,11 @@ async def test_nothing_is_shown_that_is_not_kept(world: World) -> None:
     assert viewer.values == {"likes": 1}
 
 
-async def test_what_the_store_took_and_did_not_say_so_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_store_took_and_did_not_say_so_is_told(world: World) -> None:
     viewer = await world.here.subscribe()
     await world.here.publish(ANN, object="likes", type="gcounter", op="increment")
-    append = world.store.append
-
-    async def lost_answer(*given: Any) -> int:
-        await append(*given)
-        raise InternalError
-
-    monkeypatch.setattr(world.store, "append", lost_answer)
-    with pytest.raises(InternalError):
+    with losing_the_answer(world.store, "append"), pytest.raises(InternalError):
         await world.here.publish(ANN, object="likes", op="increment")
-    monkeypatch.undo()
     await world.here.publish(ANN, object="likes", op="increment")
     assert viewer.values == {"likes": 3}, "under another replica: no number was used twice"
 
@@ -537,17 +535,10 @@ async def test_what_is_deleted_is_deleted_though_the_lease_is_not_given_back(
     assert (await world.there.subscribe()).values == {}
 
 
-async def test_a_deletion_whose_fate_is_unknown_is_found_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_deletion_whose_fate_is_unknown_is_found_out(world: World) -> None:
     viewer = await world.here.subscribe()
     await world.here.publish(ANN, **LIKE)
-    replace = world.store.replace
-
-    async def lost_answer(*given: Any) -> bool:
-        await replace(*given)
-        raise InternalError
-
-    monkeypatch.setattr(world.store, "replace", lost_answer)
-    with pytest.raises(InternalError):
+    with losing_the_answer(world.store, "replace"), pytest.raises(InternalError):
         await world.here.rooms.delete(ROOM)
     await world.look()
     assert viewer.ended == 1

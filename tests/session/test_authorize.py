@@ -11,23 +11,13 @@ from roomful.model.errors import Forbidden
 from roomful.model.event import SubRefreshEvent, SubRefreshReply, SubscribeEvent, SubscribeReply
 from roomful.model.order import UnsubscribeOrder
 from roomful.session.options import ConnectionOptions
-from roomful.testing.client import Client, Closed, CommandError
+from roomful.testing.client import Client
 from tests.session.conftest import MakeWorld
-from tests.session.world import World
+from tests.session.world import World, outcome
 
 FACET = "typing:closed:1"
 CLOSED = ChannelOptions()
 QUIET = ConnectionOptions(ping_s=0.0)
-
-
-async def outcome(client: Client, channel: str = FACET, token: str = "") -> str | int:
-    try:
-        await client.subscribe(channel, **({"token": token} if token else {}))
-    except CommandError as error:
-        return error.code
-    except Closed as closed:
-        return closed.code
-    return "in"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +33,7 @@ async def outcome(client: Client, channel: str = FACET, token: str = "") -> str 
 )
 async def test_by_a_token(make_world: MakeWorld, make_token: Callable[[World], str], expected: str | int) -> None:
     world = await make_world(closed=CLOSED)
-    assert await outcome(await world.client("ann"), token=make_token(world)) == expected
+    assert await outcome(await world.client("ann"), FACET, make_token(world)) == expected
 
 
 async def test_by_the_namespace(world: World) -> None:
@@ -71,7 +61,7 @@ async def test_the_hook_is_asked_for_the_room_and_told_of_the_facet(make_world: 
         return SubscribeReply(data={"not": "the state"}, info={"x": 1})
 
     assert (await (await world.client("ann")).subscribe(FACET))["data"] == {"typing": []}
-    assert await outcome(await world.client("bob"), token=world.channel_token("bob", "closed:1")) == 103
+    assert await outcome(await world.client("bob"), FACET, world.channel_token("bob", "closed:1")) == 103
     assert asked == [("closed:1", "typing", False), ("closed:1", "typing", True)]
 
 

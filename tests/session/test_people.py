@@ -15,10 +15,10 @@ from roomful.rooms.attendance import GRACE_S
 from roomful.seams.transport import Request
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.poll import Poll
-from roomful.testing.client import Client, Closed, CommandError
+from roomful.testing.client import Client, CommandError
 from roomful.wire.poll import POLL
 from tests.session.conftest import MakeWorld
-from tests.session.world import session_of
+from tests.session.world import outcome, session_of
 
 FACET = "people:room:1"
 QUIET = ConnectionOptions(ping_s=0.0)
@@ -31,16 +31,6 @@ def changes(pushes: list[dict[str, Any]], channel: str = FACET) -> list[tuple[st
         if push.get("channel") == channel and "pub" in push
         for person in push["pub"]["data"]["people"]
     ]
-
-
-async def outcome(client: Client, channel: str = FACET, token: str = "") -> str | int:
-    try:
-        await client.subscribe(channel, **({"token": token} if token else {}))
-    except CommandError as error:
-        return error.code
-    except Closed as closed:
-        return closed.code
-    return "in"
 
 
 async def test_from_end_to_end(make_world: MakeWorld) -> None:
@@ -121,29 +111,29 @@ async def test_who_is_sent_away_is_gone_unless_it_is_to_come_back(
 )
 async def test_who_may_see_it(make_world: MakeWorld, room: ChannelOptions, expected: str | int) -> None:
     world = await make_world(room=room)
-    assert await outcome(await world.client("ann")) == expected
+    assert await outcome(await world.client("ann"), FACET) == expected
 
 
 async def test_who_is_in_a_room_but_may_not_see_presence(make_world: MakeWorld) -> None:
     world = await make_world(room=ChannelOptions(subscribe="client", presence=True, see_presence=Right.USER))
     nobody = await world.client()
     await nobody.subscribe("room:1")
-    assert await outcome(nobody) == 103
+    assert await outcome(nobody, FACET) == 103
 
 
 async def test_where_presence_is_hidden_a_token_or_a_hook_has_to_name_the_facet(make_world: MakeWorld) -> None:
     hidden = ChannelOptions(subscribe="client", presence=True, see_presence=Right.NOBODY)
     world = await make_world(room=hidden)
     ann = await world.client("ann")
-    assert await outcome(ann, token=world.channel_token("ann", "room:1")) == 103
-    assert await outcome(ann, token=world.channel_token("ann", FACET)) == "in"
+    assert await outcome(ann, FACET, world.channel_token("ann", "room:1")) == 103
+    assert await outcome(ann, FACET, world.channel_token("ann", FACET)) == "in"
 
     @world.on(SubscribeEvent, "room:*")
     def may(event: SubscribeEvent) -> SubscribeReply | None:
         return SubscribeReply() if event.facet == "people" and event.user == "bob" else None
 
-    assert await outcome(await world.client("bob")) == "in"
-    assert await outcome(await world.client("cid")) == 103
+    assert await outcome(await world.client("bob"), FACET) == "in"
+    assert await outcome(await world.client("cid"), FACET) == 103
 
 
 async def test_it_ends_with_the_room(make_world: MakeWorld) -> None:

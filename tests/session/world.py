@@ -27,7 +27,7 @@ from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.refresh import on_expiry
 from roomful.session.session import FILTER_LIMITS, Context, InForce, Session
 from roomful.session.unrevoked import UnrevokedTokens
-from roomful.testing.client import Client, MemoryTransport
+from roomful.testing.client import Client, Closed, CommandError, MemoryTransport
 from roomful.testing.clock import VirtualClock
 from roomful.wire.dialect import choose
 from tests.session.slow_engine import SlowEngine
@@ -211,3 +211,14 @@ def session_of(client: Client) -> Session:
     session = client.transport.receiver
     assert isinstance(session, Session)
     return session
+
+
+async def outcome(client: Client, channel: str, token: str = "") -> str | int:
+    """What becomes of a subscribe: "in", or the code of its refusal or of the connection's end."""
+    try:
+        await client.subscribe(channel, **({"token": token} if token else {}))
+    except CommandError as error:
+        return error.code
+    except Closed as closed:
+        return closed.code
+    return "in"
