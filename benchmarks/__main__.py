@@ -90,8 +90,9 @@ def main() -> None:
 
     compile_load()
     files = raise_open_files()
-    versions, absent = set_up([peer for peer in all_peers() if arguments.peers in peer.name])
-    peers = [peer for peer in all_peers() if peer.name in versions]
+    peers = [peer for peer in all_peers() if arguments.peers in peer.name]
+    versions, absent = set_up(peers)
+    peers = [peer for peer in peers if peer.name in versions]
     command = shlex.join(["make", "bench", *([f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])])
     lines = [f"{date.today()}, {machine()}, load {os.getloadavg()[0]:.1f} at the start; `{command}`", "", EXPLAINED, ""]
     lines += [f"- {name}: {version}" for name, version in versions.items()]
