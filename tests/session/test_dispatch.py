@@ -7,7 +7,6 @@ from typing import get_args
 from roomful.model.command import Command, Pong, Unknown
 from roomful.model.order import ConnectionOrder
 from roomful.session.dispatch import HANDLERS, ORDERS
-from roomful.session.session import ALLOWED, State
 
 
 def test_each_command_has_a_handler() -> None:
@@ -16,9 +15,3 @@ def test_each_command_has_a_handler() -> None:
 
 def test_each_order_has_a_handler() -> None:
     assert ORDERS.keys() == set(get_args(ConnectionOrder))
-
-
-def test_each_state_says_what_it_allows() -> None:
-    assert ALLOWED.keys() == set(State)
-    assert ALLOWED[State.OPENED] | ALLOWED[State.CONNECTED] == HANDLERS.keys() | {Pong}
-    assert not ALLOWED[State.OPENED] & ALLOWED[State.CONNECTED]

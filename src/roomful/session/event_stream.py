@@ -23,9 +23,10 @@ from roomful.seams.dialect import StreamDialect
 from roomful.seams.transport import Request, Transport
 from roomful.session.catch_up import give_out
 from roomful.session.connect import admit_to, enter_all
+from roomful.session.life import State
 from roomful.session.outbox import Outbox
 from roomful.session.recover import Entry
-from roomful.session.session import Context, Session, State
+from roomful.session.session import Context, Session
 from roomful.session.subscribe import begin, wanting, watch
 from roomful.session.subscription import BEHIND, Subscription
 

@@ -25,6 +25,7 @@ from roomful.rooms.recovery import Gap, Merged, behind, merge
 from roomful.seams.dialect import Dialect
 from roomful.seams.transport import Receiver, Request
 from roomful.session.connect import admit_to
+from roomful.session.leaving import attempt
 from roomful.session.recover import Entry
 from roomful.session.session import Context, Session
 from roomful.session.subscribe import look, wanting, watch
@@ -149,7 +150,7 @@ class Poll(Session):
         finally:
             # A client that is gone cancels this; nothing of it may stay.
             for listener in listening:
-                eager.start(self.attempt(listener.channel, self._unlisten(listener)))
+                eager.start(attempt(self, listener.channel, self._unlisten(listener)))
 
     async def _unlisten(self, listener: _Listener) -> None:
         await self.context.node.unlisten(listener.channel, self.dialect, listener)

@@ -15,18 +15,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
 from roomful.model import command as c
 from roomful.model.client import ClientInfo
 from roomful.model.disconnects import DISCONNECTS, UNSUBSCRIBES, Disconnect, disconnect
 from roomful.model.errors import InternalError, RoomfulError, TooManyRequests, Unencodable, WireError
-from roomful.model.event import DisconnectEvent, UnsubscribeEvent, Via
-from roomful.model.facet import facet_of, facets_of, is_between_nodes
+from roomful.model.event import Via
+from roomful.model.facet import facet_of, is_between_nodes
 from roomful.model.order import ConnectionOrder, UnsubscribeOrder
 from roomful.model.publication import Page, Publication
-from roomful.model.push import DisconnectPush, Push, UnsubscribePush
+from roomful.model.push import DisconnectPush, Push
 from roomful.model.reply import Failure, Result
 from roomful.model.trace_context import HEADER, trace_id
 from roomful.node import eager
@@ -40,9 +39,11 @@ from roomful.rooms.tags_filter import FilterLimits
 from roomful.seams.authenticator import Authenticator
 from roomful.seams.dialect import Dialect
 from roomful.seams.transport import Request, Transport
+from roomful.session.leaving import drop, farewell, forget, tell_end
+from roomful.session.life import ALLOWED, State
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.session.outbox import Outbox, SingleMessages
-from roomful.session.subscription import BEHIND, ENDED, PENDING, Arrival, Subscription
+from roomful.session.subscription import BEHIND, PENDING, Arrival, Subscription
 from roomful.session.watched import Watched
 
 log = logging.getLogger("roomful.session")
@@ -83,43 +84,11 @@ UNANSWERED = {103: "permission_denied", 109: "expired", 110: "expired", 111: "to
 """Error → the disconnect that tells of it where there are no replies; all others are "internal".
 Source: Centrifuge protocol, section 17.5."""
 
-CONNECTION_CLOSED = (1, "disconnect")
-"""Why a subscription ends whose connection does. Source: Centrifuge protocol, section 17.2."""
-
 FILTER_LIMITS = FilterLimits()
 NEVER = math.inf
 NOTHING: dict[str, Any] = {}
 NO_REQUEST = Request(path="")
 
-
-class State(Enum):
-    OPENED = auto()
-    CONNECTED = auto()
-    REFUSED = auto()
-    CLOSED = auto()
-
-
-ALLOWED: Mapping[State, frozenset[type]] = {
-    State.OPENED: frozenset({c.Connect}),
-    State.CONNECTED: frozenset(
-        {
-            c.Subscribe,
-            c.Unsubscribe,
-            c.Publish,
-            c.Presence,
-            c.PresenceStats,
-            c.History,
-            c.Send,
-            c.Rpc,
-            c.Refresh,
-            c.SubRefresh,
-            c.Pong,
-        }
-    ),
-    State.REFUSED: frozenset(),
-    State.CLOSED: frozenset(),
-}
-"""Which commands a connection in which state may send; every other one ends it with 3501."""
 
 Handler = Callable[["Session", Any], Awaitable[Result | None]]
 """Does what a command asks. The result is sent as its reply; None: nothing is to be sent, or it was sent already."""
@@ -178,13 +147,10 @@ class Session:
     """Whose rate it counts for that the client comes."""
 
     __slots__ = (
-        "_behind",
-        "_ended",
         "_expiry_due",
         "_inbox",
         "_inbox_bytes",
         "_introduced",
-        "_leaving",
         "_native_pings",
         "_pause",
         "_pause_s",
@@ -193,12 +159,15 @@ class Session:
         "_unread",
         "allowance",
         "arrivals",
+        "behind",
         "client",
         "conn_info",
         "context",
         "dialect",
+        "ended",
         "expires_at",
         "issued_at",
+        "leaving",
         "meta",
         "outbox",
         "parent_trace",
@@ -253,9 +222,9 @@ class Session:
         kind = Outbox if dialect.joins else SingleMessages
         self.outbox = kind(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes, node.backlog)
         self._introduced = False
-        self._ended = (0, "")
-        self._behind: set[Subscription] | None = None
-        self._leaving: dict[str, asyncio.Task[None]] | None = None
+        self.ended = (0, "")
+        self.behind: set[Subscription] | None = None
+        self.leaving: dict[str, asyncio.Task[None]] | None = None
         self._inbox: list[c.Command] | None = None
         self._inbox_bytes = 0
         self._pause: asyncio.Future[None] | None = None
@@ -384,7 +353,7 @@ class Session:
         and never before that."""
         self._introduced = True
         if self.state is State.CLOSED:
-            eager.later(self._tell_end())
+            eager.later(tell_end(self))
 
     def happens(self, event: str, **more: Any) -> None:
         """Tells those who trace this connection (`model.tracing`)."""
@@ -439,59 +408,9 @@ class Session:
         finally:
             self.arrivals = tuple(other for other in self.arrivals if other is not arrival)
 
-    async def left(self, channel: str) -> None:
-        """Waits until an earlier subscription to the channel is gone from the engine."""
-        leaving = (self._leaving or NOTHING).get(channel)
-        if leaving is not None:
-            await asyncio.wait((leaving,))
-
-    def leave(self, subscription: Subscription, code: int, reason: str) -> None:
-        """Ends a subscription that has begun; those who have to know are told. `left` waits for it."""
-        self.forget(subscription)
-        self.happens("unsubscribed", channel=subscription.channel, code=code, reason=reason)
-        self._remember_leaving(subscription.channel, eager.start(self._leave(subscription, code, reason)))
-
     def drop(self, subscription: Subscription, code: int, reason: str) -> None:
         """Ends a subscription that has begun from the server's side; its client is told, too."""
-        self.forget(subscription)
-        self.happens("unsubscribed", channel=subscription.channel, code=code, reason=reason)
-        self.push(UnsubscribePush(subscription.channel, code, reason))
-        # Not at once: a hub in the middle of a broadcast must not be led into another one.
-        self._remember_leaving(subscription.channel, eager.later(self._leave(subscription, code, reason)))
-        if code != UNSUBSCRIBES["insufficient_state"][0]:  # that says nothing of rights
-            self.drop_facets(subscription.channel, code, reason)
-
-    def drop_facets(self, base: str, code: int, reason: str) -> None:
-        """Who lost a room has lost its facets, too."""
-        for channel in facets_of(base):
-            facet = self.subscriptions.get(channel)
-            if facet is None:
-                continue
-            if facet.phase is PENDING:
-                facet.ending = (code, reason)
-            else:
-                self.drop(facet, code, reason)
-
-    def forget(self, subscription: Subscription) -> None:
-        """Takes a subscription out of this session: nothing more comes from it."""
-        subscription.phase = ENDED
-        self.context.node.facets.left(subscription.channel, self.client)
-        if self.subscriptions.get(subscription.channel) is subscription:
-            del self.subscriptions[subscription.channel]
-        self.context.node.hub.remove(subscription.channel, self.dialect, subscription, subscription.manner)
-        if self._behind:
-            self._behind.discard(subscription)
-        if subscription.traits.latest:
-            self.outbox.forget_latest(subscription.channel)
-
-    async def attempt(self, channel: str, step: Awaitable[None]) -> None:
-        """One step of leaving a channel; if it fails, whatever way, the others are to be done all the same."""
-        try:
-            await step
-        except RoomfulError as error:
-            about(log, self).warning("%r was left, but the engine didn't take it: %s", channel, error)
-        except Exception:
-            about(log, self).exception("%r was left, but a step of it failed", channel)
+        drop(self, subscription, code, reason)
 
     # What a subscription calls (session.subscription.Holder)
 
@@ -511,16 +430,16 @@ class Session:
             return
         self.context.node.stats.fell_behind += 1
         self.happens("fell_behind", channel=subscription.channel, offset=subscription.offset)
-        if self._behind is None:
-            self._behind = set()
-        self._behind.add(subscription)
+        if self.behind is None:
+            self.behind = set()
+        self.behind.add(subscription)
         self.outbox.on_room = self.read_on
         if not self.outbox.bytes:  # then no flush is coming that would see that there is room
             self.context.node.flusher.mark(self.outbox)
 
     def read_on(self) -> None:
         """Reads the next page for each subscription that is behind, as far as there is room."""
-        behind = self._behind or set()
+        behind = self.behind or set()
         for subscription in tuple(behind):
             if not self.outbox.has_room:
                 return
@@ -763,37 +682,6 @@ class Session:
         except Exception:
             about(log, self).exception("a %s could not be carried out", type(order).__name__)
 
-    def _remember_leaving(self, channel: str, task: asyncio.Task[None] | None) -> None:
-        if task is None:
-            return
-        if self._leaving is None:
-            self._leaving = {}
-        self._leaving[channel] = task
-        task.add_done_callback(lambda _: self._leaving and self._leaving.pop(channel))
-
-    async def _leave(self, subscription: Subscription, code: int, reason: str) -> None:
-        clean = _is_clean(self._ended[0]) if (code, reason) == CONNECTION_CLOSED else code < 2500
-        await self._take_out(subscription, clean)
-        await self._tell_left(subscription, code, reason)
-
-    async def _take_out(self, subscription: Subscription, clean: bool) -> None:
-        """Out of broker and presence; the others in the channel are told. clean: it won't come back by itself."""
-        node, channel, traits = self.context.node, subscription.channel, subscription.traits
-        info = ClientInfo(self.user, self.client, self.conn_info, subscription.info)
-        await self.attempt(channel, node.unlisten(channel, self.dialect, subscription, subscription.manner))
-        if traits.present:
-            await self.attempt(channel, node.disappear(channel, info, clean=clean))
-        if subscription.joining is not None:
-            await asyncio.wait((subscription.joining,))  # the others mustn't hear of the leave first
-        if traits.announced:
-            await self.attempt(channel, node.announce_leave(channel, info))
-
-    async def _tell_left(self, subscription: Subscription, code: int, reason: str) -> None:
-        hooks = self.context.node.hooks
-        if hooks.has(UnsubscribeEvent):
-            event = UnsubscribeEvent(self.client, self.user, subscription.channel, code, reason, self.meta)
-            await hooks.tell(event, subscription.channel)
-
     def _depart(self, code: int, reason: str) -> None:
         """The connection is over, whoever ended it: out of hub and directory at once, the rest a moment later."""
         if self.state is State.CLOSED:
@@ -801,7 +689,7 @@ class Session:
         if self.state is not State.CONNECTED:
             self.context.node.admission.settled(self.request.address)
         self.state = State.CLOSED
-        self._ended = (code, reason)
+        self.ended = (code, reason)
         if code not in UNEVENTFUL:
             about(log, self).info("it ends with %d: %s", code, reason)
         self.context.node.stats.count_disconnect(code)
@@ -817,28 +705,7 @@ class Session:
         unsent = self.context.node.stats.unsent - unsent
         established = [s for s in self.subscriptions.values() if s.phase is not PENDING]
         for subscription in established:
-            self.forget(subscription)
+            forget(self, subscription)
             self.happens("unsubscribed", channel=subscription.channel, code=code, reason=reason)
         self.happens("closed", code=code, reason=reason, count=unsent, transport=self.transport.kind)
-        eager.later(self._farewell(established, self._introduced))
-
-    async def _farewell(self, subscriptions: list[Subscription], introduced: bool) -> None:
-        for subscription in subscriptions:
-            await self._take_out(subscription, _is_clean(self._ended[0]))
-        for subscription in subscriptions:  # a slow hook keeps nobody present
-            await self._tell_left(subscription, *CONNECTION_CLOSED)
-        if introduced:
-            await self._tell_end()
-
-    async def _tell_end(self) -> None:
-        hooks = self.context.node.hooks
-        if hooks.has(DisconnectEvent):
-            await hooks.tell(DisconnectEvent(self.client, self.user, *self._ended, self.meta))
-
-
-def _is_clean(code: int) -> bool:
-    """Whether a client whose connection ended so won't come back by itself: it said good-bye, or was sent away.
-
-    A browser that leaves the page says 1001, also where it is to be loaded anew; a lost connection has no code.
-    """
-    return code in (1000, 1005) or not Disconnect(code, "").reconnect
+        eager.later(farewell(self, established, introduced=self._introduced))

@@ -30,8 +30,9 @@ from roomful.model.tags_filter import FilterNode
 from roomful.node.hub import Manner
 from roomful.rooms.tags_filter import Match, compiled, validate
 from roomful.session.authorize import authorize
+from roomful.session.leaving import CONNECTION_CLOSED, attempt, drop_facets, forget, leave, left
 from roomful.session.recover import Entry, entry_of
-from roomful.session.session import CONNECTION_CLOSED, Session
+from roomful.session.session import Session
 from roomful.session.subscription import ENDED, PENDING, Subscription, Traits
 
 log = logging.getLogger("roomful.session")
@@ -78,10 +79,10 @@ async def unsubscribe(session: Session, command: c.Unsubscribe) -> UnsubscribeRe
     if subscription.phase is PENDING:  # the server is just subscribing it
         subscription.ending = UNSUBSCRIBES["server"]
     else:
-        session.leave(subscription, *CLIENT_UNSUBSCRIBED)
+        leave(session, subscription, *CLIENT_UNSUBSCRIBED)
         if subscription.expires_at is not None:  # nobody would look whether the right to its facets still holds
-            session.drop_facets(command.channel, *UNSUBSCRIBES["server"])
-        await session.left(command.channel)
+            drop_facets(session, command.channel, *UNSUBSCRIBES["server"])
+        await left(session, command.channel)
     return UnsubscribeResult()
 
 
@@ -99,7 +100,7 @@ async def enter(
     max_bytes: of recovered payloads; None: a page's worth. If it raises, nothing is left behind.
     """
     node, channel = session.context.node, wanted.channel
-    await session.left(channel)
+    await left(session, channel)
     if channel in session.subscriptions:  # the server has just subscribed it
         raise AlreadySubscribed
     if session.closed:
@@ -114,7 +115,7 @@ async def enter(
     try:
         number = await node.listen(channel, session.dialect, subscription, manner)
     except BaseException:
-        session.forget(subscription)
+        forget(session, subscription)
         raise
     subscription.number = number if manner.compact else 0
     if node.tracer.on and node.tracer.has_room(session.user, channel):
@@ -157,19 +158,19 @@ async def withdraw(session: Session, subscription: Subscription) -> None:
     node, channel, traits = session.context.node, subscription.channel, subscription.traits
     try:
         if traits.present:
-            await session.attempt(channel, node.disappear(channel, session.info_in(channel), clean=True))
+            await attempt(session, channel, node.disappear(channel, session.info_in(channel), clean=True))
             if traits.announced:  # no join was, but who looked at the presence meanwhile has seen it
                 await node.announce_leave(channel, session.info_in(channel))
-        await session.attempt(channel, node.unlisten(channel, session.dialect, subscription, subscription.manner))
+        await attempt(session, channel, node.unlisten(channel, session.dialect, subscription, subscription.manner))
     finally:
-        session.forget(subscription)  # only now: until then no other subscription may take its place
+        forget(session, subscription)  # only now: until then no other subscription may take its place
 
 
 async def begin(session: Session, entry: Entry) -> None:
     """The reply is queued: live publications may follow, and the others hear of the join."""
     subscription = entry.subscription
     if session.closed:  # there was no room for the reply
-        session.leave(subscription, *CONNECTION_CLOSED)
+        leave(session, subscription, *CONNECTION_CLOSED)
         return
     _tell_subscribed(session, entry)
     subscription.begin(entry.position, complete=entry.complete, base=entry.base)
