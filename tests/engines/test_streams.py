@@ -125,18 +125,19 @@ class StreamsMachine(RuleBasedStateMachine):
     def tidy(self, limit: int) -> None:
         if not self.streams.tidy(self.now, limit):
             for agenda in (self.streams._full, self.streams._idle):
-                assert all(self.now < at for at, _ in agenda._streams.values())
+                assert all(self.now < stream.looked_at for stream in agenda._streams.values())
 
     @invariant()
     def each_stream_will_be_looked_at(self) -> None:
         for agenda in (self.streams._full, self.streams._idle):
-            assert {(at, channel) for channel, (at, _) in agenda._streams.items()} <= set(agenda._heap)
+            looks = {(stream.looked_at, channel) for channel, stream in agenda._streams.items()}
+            assert looks <= set(agenda._heap)
 
     @invariant()
     def idle_ones_are_few_and_empty(self) -> None:
         idle = self.streams._idle._streams
         assert len(idle) <= self.IDLE_MAX
-        assert not any(stream.held for _, stream in idle.values())
+        assert not any(stream.held or stream.looked_at > stream.due for stream in idle.values())
         assert not idle.keys() & self.streams._full._streams.keys()
 
 

@@ -87,11 +87,12 @@ class Viewer:
 class Side:
     """One node, in place of its engine too: what it says of the log and of presence is said to all.
 
-    up: it reaches the others. stopped: the process is. deaf: it isn't told of what is published.
+    up: it reaches the others. stopped: the process is. deaf: it isn't told of what is published. alone: there are no
+    others.
     """
 
-    def __init__(self, world: PeopleWorld, name: str, options: PeopleOptions) -> None:
-        self.world, self.name = world, name
+    def __init__(self, world: PeopleWorld, name: str, options: PeopleOptions, alone: bool) -> None:
+        self.world, self.name, self.alone = world, name, alone
         self.broker = self.presence = self.control = self
         self.hub, self.stats, self.wheel, self.viewer = Hub(), Stats(), Wheel(world.clock), Viewer()
         self.people = People(
@@ -206,14 +207,14 @@ class Side:
 
 
 class PeopleWorld:
-    def __init__(self, *names: str, options: PeopleOptions | None = None) -> None:
+    def __init__(self, *names: str, options: PeopleOptions | None = None, alone: bool = False) -> None:
         self.clock = VirtualClock(1_000.0)
         self.streams = Streams(EngineOptions().idle_channels_max)
         self.presence = Presence()
         self.slow = False
         self.unseen: set[str] = set()
         """Nodes that don't count as living for the others."""
-        self.sides = {name: Side(self, name, options or PeopleOptions()) for name in names}
+        self.sides = {name: Side(self, name, options or PeopleOptions(), alone) for name in names}
 
     async def pause(self) -> None:
         """slow: a call takes a turn of the loop."""

@@ -188,7 +188,7 @@ async def test_listening_that_fails_leaves_nothing(node: Node, monkeypatch: pyte
     with pytest.raises(InternalError):
         await node.listen("log:1", JSON_BARE, Subscriber())
     assert len(node.hub) == 0
-    assert node._interest._counts == {}
+    assert node._interest._heard == set()
 
 
 async def test_in_figures(node: Node) -> None:

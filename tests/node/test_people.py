@@ -461,3 +461,93 @@ async def test_clients_publish_nothing(world: PeopleWorld) -> None:
     with pytest.raises(NotAvailable):
         await world["a"].people.publish(ROOM, ClientInfo("ann", "a1"), b"{}")
     assert world["a"].people.hear(ROOM, Publication(b""), "")
+
+
+@pytest.fixture
+async def alone() -> AsyncIterator[Side]:
+    """A node of an engine that no other node can be on."""
+    world = PeopleWorld("a", alone=True)
+    yield world["a"]
+    await world["a"].people.stop()
+
+
+async def test_who_is_alone_where_nobody_looks_is_told_when_somebody_does(alone: Side) -> None:
+    ann = alone.join("a1", info=b'{"name":"Ann"}')
+    await alone.world.pass_time(2.0)
+    assert (alone.stats.people_batches, len(alone.world.presence), len(alone.people)) == (0, 0, 1)
+    assert alone.people.where(["ann"])["ann"][ROOM].since == WALL_S + 1_000.0
+    assert not alone.people.idle
+    viewer = await alone.watch()
+    assert viewer.people == {
+        "ann": {"user": "ann", "status": "online", "since": WALL_S + 1_000.0, "info": {"name": "Ann"}}
+    }
+    alone.leave(ann)
+    await alone.world.pass_time(0.5)
+    assert viewer.told == [("ann", "gone")]
+
+
+async def test_who_came_and_went_where_nobody_looked_leaves_nothing(alone: Side) -> None:
+    for user, clean in (("ann", True), ("", False)):
+        info = alone.join("a1", user)
+        await alone.world.pass_time(1.0)
+        alone.leave(ClientInfo(user, "another"), clean)
+        assert len(alone.people) == 1
+        alone.leave(info, clean)
+        assert (len(alone.people), alone.people.where(["ann", "~a1"])) == (0, {})
+        assert alone.people.idle
+    assert await alone.snapshot() == {}
+
+
+async def test_where_nobody_looks_a_page_that_reloads_is_not_seen_to_flap(alone: Side) -> None:
+    ann = alone.join("a1")
+    await alone.world.pass_time(10.0)
+    alone.leave(ann, clean=False)
+    await alone.world.pass_time(0.5)
+    alone.join("a2")
+    await alone.world.pass_time(2.0)
+    viewer = await alone.watch()
+    assert viewer.people["ann"]["since"] == WALL_S + 1_000.0
+
+
+WHAT_HAPPENS = st.lists(
+    st.tuples(
+        st.sampled_from(("join", "leave", "lose", "say", "look", "wait")),
+        st.sampled_from(("ann", "bob", "")),
+        st.integers(1, 2),
+    ),
+    max_size=20,
+)
+
+
+@settings(deadline=None)
+@given(WHAT_HAPPENS)
+def test_it_makes_no_difference_whether_it_was_told_before_anybody_looked(steps: list[tuple[str, str, int]]) -> None:
+    asyncio.run(_play_both(steps))
+
+
+async def _play_both(steps: list[tuple[str, str, int]]) -> None:
+    sides = [PeopleWorld("a", alone=alone)["a"] for alone in (True, False)]
+    for step in [*steps, ("look", "", 1)]:
+        seen = [await _take_step(side, *step) for side in sides]
+        assert seen[0] == seen[1]
+        assert len(sides[0].people) == len(sides[1].people)
+    for side in sides:
+        await side.people.stop()
+
+
+async def _take_step(side: Side, what: str, user: str, number: int) -> object:
+    """What is seen after a look, when whatever happened before it has been told."""
+    info = ClientInfo(user, f"{user}{number}")
+    match what:
+        case "join":
+            side.people.join(ROOM, info)
+        case "leave" | "lose":
+            side.leave(info, clean=what == "leave")
+        case "say":
+            side.people.customize(ROOM, user, Custom(b'"busy"', side.world.clock()))
+        case "wait":
+            await side.world.pass_time(GRACE_S if number == 2 else 0.25)
+        case "look":
+            await side.world.pass_time(2.5)
+            return (await side.people.snapshot(ROOM)).data, side.people.where([user])
+    return None

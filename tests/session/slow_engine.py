@@ -24,7 +24,7 @@ class SlowEngine:
         self.broker = _Slow(engine.broker, self)
         self.presence = _Slow(engine.presence, self)
         self.control = _Slow(engine.control, self)
-        self.ready = True
+        self.ready, self.alone = True, engine.alone
         self.quick = True
         self.broken: set[str] = set()
         self.waits: list[tuple[str, asyncio.Future[None]]] = []

@@ -278,7 +278,6 @@ async def test_also_when_taking_back_fails_the_next_step_is_done(world: World, b
     assert await outcome(client, "room:1") == 100
     world.engine.broken.clear()
     assert world.node.channels() == {}
-    assert world.node._interest._counts == {}
     assert (await world.node.presence("room:1") == {}) == (broken_too != "remove")
     await world.engine.presence.remove("room:1", client.id)
     await world.engine.broker.unsubscribe("room:1")

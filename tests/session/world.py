@@ -134,7 +134,7 @@ class World:
         assert (node.backlog.bytes, node.backlog.debtors) == (0, 0)
         assert (node.relay._takers, node.relay._last, node.relay._waiting) == ({}, {}, {})
         interest = node._interest
-        assert (interest._counts, interest._heard, interest._changing) == ({}, set(), {})
+        assert (interest._heard, interest._changing) == (set(), {})
         assert len(self.memory.presence) == 0
         assert self.memory.broker._subscribed == set()
 

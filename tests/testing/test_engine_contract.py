@@ -69,6 +69,8 @@ class Fanout:
 class SharedEngine:
     """One node of several in this process, which is what the second half of the contract wants to see."""
 
+    alone = False
+
     def __init__(self, fanout: Fanout) -> None:
         self.fanout = fanout
         self.node = ""

@@ -52,6 +52,8 @@ class Usage(msgspec.Struct, frozen=True):
 class MemoryEngine:
     """Broker, presence store and control of one node. clock: seconds that never go back. tick_s: between tidyings."""
 
+    alone = True
+
     def __init__(
         self, options: EngineOptions | None = None, clock: Clock = time.monotonic, tick_s: float = TICK_S
     ) -> None:

@@ -45,6 +45,8 @@ STOP_S = 2.0
 class NatsEngine:
     """Broker, presence store and control of one node."""
 
+    alone = False
+
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._sink: Sink | None = None

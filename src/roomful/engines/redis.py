@@ -27,6 +27,8 @@ log = logging.getLogger("roomful.engines")
 class RedisEngine:
     """One node's way to Redis. Raises ConfigError for a URL that makes no sense."""
 
+    alone = False
+
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._url = parse(options.url)

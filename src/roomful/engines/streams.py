@@ -12,47 +12,53 @@ from heapq import heapify, heappop, heappush
 from roomful.model.publication import Retention
 from roomful.rooms.stream import Stream
 
+LOOKS = 100
+"""How many streams one call looks at to find one that may be forgotten; if all of them are read again and again, there
+is one too many until the next call."""
+
 
 class _Agenda:
     """Streams by channel, and which of them has to be looked at first.
 
-    A heap of deadlines. An entry that was replaced or taken out stays in it until it comes up, or until such entries
-    are the greater part.
+    A heap of times, one for each stream. Whoever finds that a stream which comes up is due later puts it back, so what
+    only prolongs its life leaves the heap alone. The entry of one that was taken out, or has to be looked at earlier,
+    stays until it comes up, or until such entries are the greater part.
     """
 
     __slots__ = ("_heap", "_streams")
 
     def __init__(self) -> None:
-        self._streams: dict[str, tuple[float, Stream]] = {}
+        self._streams: dict[str, Stream] = {}
         self._heap: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def get(self, channel: str) -> Stream | None:
-        entry = self._streams.get(channel)
-        return None if entry is None else entry[1]
+        return self._streams.get(channel)
 
     def put(self, channel: str, stream: Stream, at: float) -> None:
-        """Keeps the stream, or keeps it until another time."""
-        self._streams[channel] = (at, stream)
+        """Keeps the stream, and has it looked at by then."""
+        if self._streams.get(channel) is stream and stream.looked_at <= at:
+            return
+        self._streams[channel] = stream
+        stream.looked_at = at
         heappush(self._heap, (at, channel))
         if len(self._heap) > 2 * len(self._streams) + 64:
-            self._heap = [(at, channel) for channel, (at, _) in self._streams.items()]
+            self._heap = [(stream.looked_at, channel) for channel, stream in self._streams.items()]
             heapify(self._heap)
 
     def take(self, channel: str) -> Stream | None:
-        entry = self._streams.pop(channel, None)
-        return None if entry is None else entry[1]
+        return self._streams.pop(channel, None)
 
     def take_due(self, now: float) -> tuple[str, Stream] | None:
         """The next one whose time has come, None if there is none."""
         while self._heap and self._heap[0][0] <= now:
             at, channel = heappop(self._heap)
-            entry = self._streams.get(channel)
-            if entry is not None and entry[0] == at:
+            stream = self._streams.get(channel)
+            if stream is not None and stream.looked_at == at:
                 del self._streams[channel]
-                return channel, entry[1]
+                return channel, stream
         return None
 
 
@@ -86,7 +92,8 @@ class Streams:
         stream = self._full.get(channel)
         if stream is None or stream.is_over(now):
             stream = self._living(self._idle.get(channel) if stream is None else self._full.take(channel), now)
-            self._rest(channel, stream, max(stream.due, now + keep.meta_ttl_s))
+            stream.prolong(keep, now)
+            self._rest(channel, stream)
         return stream
 
     def renew(self, channel: str, keep: Retention, now: float) -> Stream:
@@ -140,10 +147,16 @@ class Streams:
         elif stream.is_over(now):
             self._mourn(stream)
         else:
-            self._rest(channel, stream, stream.due)
+            self._rest(channel, stream)
 
-    def _rest(self, channel: str, stream: Stream, until: float) -> None:
-        """Idle until then, unless there are too many: the one nearest to its end is forgotten."""
-        self._idle.put(channel, stream, until)
-        if len(self._idle) > self._idle_max and (first := self._idle.take_due(math.inf)):
-            self._mourn(first[1])
+    def _rest(self, channel: str, stream: Stream) -> None:
+        """Idle until its end, unless there are too many: the one nearest to its end is forgotten."""
+        self._idle.put(channel, stream, stream.due)
+        for _ in range(LOOKS):
+            if len(self._idle) <= self._idle_max or (first := self._idle.take_due(math.inf)) is None:
+                return
+            channel, stream = first
+            if stream.due > stream.looked_at:
+                self._idle.put(channel, stream, stream.due)
+            else:
+                self._mourn(stream)

@@ -6,7 +6,7 @@ subscribers share them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -75,27 +75,35 @@ class Group(NamedTuple):
     dialect: Dialect
     compact: bool
     delta: bool
-    circles: tuple[tuple[Match | None, Subscribers], ...]
+    circles: tuple[tuple[Match | None, Collection[Subscriber]], ...]
 
 
 class Audience:
-    """Who listens to one channel.
+    """Who listens to one channel: one subscriber so far, or any number by dialect and manner.
 
-    number: what stands for its name where that was agreed; no other channel of this node ever has the same. previous:
-    the newest in its log, with its epoch, for subscribers with delta: the base of the next one.
+    Most rooms have one, and the dictionaries that find one among many take half a kilobyte.
+
+    number: what stands for its name where that was agreed; no other channel of this node ever has the same; 0 until it
+    is. previous: the newest in its log, with its epoch, for subscribers with delta: the base of the next one.
     """
 
-    __slots__ = ("_groups", "_speakers", "number", "previous")
+    __slots__ = ("_groups", "_lone", "_speakers", "number", "previous")
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self) -> None:
+        self.number = 0
         self.previous: tuple[Publication, str] | None = None
-        self._speakers: dict[tuple[Dialect, Manner], Subscribers] = {}
+        self._lone: tuple[Dialect, Manner, Subscriber] | None = None
+        self._speakers: dict[tuple[Dialect, Manner], Subscribers] | None = None
         self._groups: tuple[Group, ...] | None = None
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """All that is there now; put together when the first of a kind has come or the last one has gone."""
+        if self._speakers is None:
+            if self._lone is None:
+                return ()
+            dialect, manner, subscriber = self._lone
+            return (Group(dialect, manner.compact, manner.delta, ((manner.match, (subscriber,)),)),)
         if self._groups is None:
             circles: dict[tuple[Dialect, bool, bool], list[tuple[Match | None, Subscribers]]] = {}
             for (dialect, manner), subscribers in self._speakers.items():
@@ -104,6 +112,12 @@ class Audience:
         return self._groups
 
     def add(self, dialect: Dialect, manner: Manner, subscriber: Subscriber) -> None:
+        if self._speakers is None:
+            if self._lone is None:
+                self._lone = dialect, manner, subscriber
+                return
+            first, self._lone, self._speakers = self._lone, None, {}
+            self.add(*first)
         subscribers = self._speakers.get((dialect, manner))
         if subscribers is None:
             subscribers = self._speakers[dialect, manner] = {}
@@ -112,6 +126,10 @@ class Audience:
 
     def remove(self, dialect: Dialect, manner: Manner, subscriber: Subscriber) -> bool:
         """Whether nobody is left."""
+        if self._speakers is None:
+            if self._lone == (dialect, manner, subscriber):
+                self._lone = None
+            return self._lone is None
         subscribers = self._speakers.get((dialect, manner))
         if subscribers is not None:
             subscribers.pop(subscriber, None)
@@ -123,7 +141,7 @@ class Audience:
         return not self._speakers
 
     def __len__(self) -> int:
-        return sum(map(len, self._speakers.values()))
+        return int(self._lone is not None) if self._speakers is None else sum(map(len, self._speakers.values()))
 
 
 class Hub:
@@ -136,10 +154,13 @@ class Hub:
         self._numbers = count(1)
 
     def add(self, channel: str, dialect: Dialect, subscriber: Subscriber, manner: Manner = PLAIN) -> int:
-        """The number that stands for the channel as long as somebody listens."""
+        """The number that stands for the channel from the first compact subscriber on, as long as somebody listens; 0
+        before that."""
         audience = self._audiences.get(channel)
         if audience is None:
-            audience = self._audiences[channel] = Audience(next(self._numbers))
+            audience = self._audiences[channel] = Audience()
+        if manner.compact and not audience.number:
+            audience.number = next(self._numbers)
         audience.add(dialect, manner, subscriber)
         return audience.number
 

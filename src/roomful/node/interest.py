@@ -1,4 +1,4 @@
-"""Which channels this node hears: the first subscriber subscribes it at the broker, the last one ends that.
+"""Which channels this node hears: the first who wants one subscribes it at the broker, the last one ends that.
 
 For each channel one change at a time: an unsubscribe that is still under way is waited for before the next subscribe,
 so the broker never sees the two in the wrong order.
@@ -7,46 +7,35 @@ so the broker never sees the two in the wrong order.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from roomful.seams.engine import Broker
 
 
 class Interest:
-    """Counts subscribers for each channel and keeps the broker in step."""
+    """Keeps the broker in step. wanted: whether anybody here wants a channel; who does is kept there, and not twice."""
 
-    __slots__ = ("_broker", "_changing", "_counts", "_heard")
+    __slots__ = ("_broker", "_changing", "_heard", "_wanted")
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, wanted: Callable[[str], bool]) -> None:
         self._broker = broker
-        self._counts: dict[str, int] = {}
+        self._wanted = wanted
         self._heard: set[str] = set()
         self._changing: dict[str, asyncio.Future[None]] = {}
 
     async def acquire(self, channel: str) -> None:
-        """When this returns, the broker delivers the channel here. Raises what it raises, and then holds nothing."""
-        self._counts[channel] = self._counts.get(channel, 0) + 1
-        try:
-            while channel not in self._heard:
-                await self._step(channel)
-        except BaseException:
-            self._lower(channel)
-            raise
+        """Somebody wants the channel. When this returns, the broker delivers it here. Raises what the broker raises;
+        then the one who wanted it doesn't any more."""
+        while channel not in self._heard:
+            await self._step(channel, hear=True)
 
     async def release(self, channel: str) -> None:
-        """Gives one acquisition back."""
-        self._lower(channel)
-        while channel in self._heard and channel not in self._counts:
-            await self._step(channel)
+        """Somebody doesn't want the channel any more."""
+        while channel in self._heard and not self._wanted(channel):
+            await self._step(channel, hear=False)
 
-    def _lower(self, channel: str) -> None:
-        count = self._counts[channel] - 1
-        if count:
-            self._counts[channel] = count
-        else:
-            del self._counts[channel]
-
-    async def _step(self, channel: str) -> None:
-        """Waits for the change under way, or makes the one that is due."""
+    async def _step(self, channel: str, *, hear: bool) -> None:
+        """Waits for the change under way, or makes this one."""
         under_way = self._changing.get(channel)
         if under_way is not None:
             # shield: a waiter that is cancelled must not cancel the future of all the others
@@ -54,7 +43,7 @@ class Interest:
             return
         done = self._changing[channel] = asyncio.get_running_loop().create_future()
         try:
-            if channel in self._counts:
+            if hear:
                 await self._broker.subscribe(channel)
                 self._heard.add(channel)
             else:

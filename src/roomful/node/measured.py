@@ -34,6 +34,10 @@ class MeasuredEngine:
     def ready(self) -> bool:
         return self.inner.ready
 
+    @property
+    def alone(self) -> bool:
+        return self.inner.alone
+
     async def start(self, sink: Sink, node: str) -> None:
         await self.inner.start(sink, node)
 

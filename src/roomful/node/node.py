@@ -177,9 +177,9 @@ class Node:
             renew_s=renew_s,
         )
         self.facets = Facets(self.hub, {"typing": TypingRooms(engine.broker, self.hub, wheel), "people": self.people})
-        self._interest = Interest(engine.broker)
-        self._reads = SharedReads()
         self._taps: dict[str, Tap] = {}
+        self._interest = Interest(engine.broker, lambda channel: channel in self.hub or channel in self._taps)
+        self._reads = SharedReads()
         self._surveys = Surveys(engine.control, id)
         self.relay = Relay(engine.control, id)
         self.revocations = Revocations(engine, wheel, wall_clock, self.connections, revocations or RevocationOptions())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -89,7 +90,8 @@ class People:
         self._ahead_s: float | None = None
         self._lease_s = lease_s
         self._rooms: dict[str, _Room] = {}
-        self._whereabouts: dict[str, dict[str, _Room]] = {}
+        self._firsts: dict[str, _First] = {}
+        self._whereabouts: dict[str, dict[str, None]] = {}
         self._heard_of: set[str] = set()
         """Nodes that may say something of anybody."""
         self._absent: dict[str, int] = {}
@@ -103,22 +105,34 @@ class People:
 
     def __len__(self) -> int:
         """People with connections here, or in their grace, counted once in each room."""
-        return sum(len(room.attendance) for room in self._rooms.values())
+        return sum(len(room.attendance) for room in self._rooms.values()) + len(self._firsts)
 
     # What connections bring
 
     def join(self, base: str, info: ClientInfo) -> None:
         """A connection came into the room."""
         self.lives.notice(self._wheel.now())
-        room, user = self._room(base), person_of(info)
+        user = person_of(info)
+        self._whereabouts.setdefault(user, {})[base] = None
+        if self._engine.alone and base not in self._rooms and base not in self._firsts:
+            self._firsts[base] = _First(info, self._now())
+            self.lives.wake()
+            return
+        room = self._room(base)
         self._due(room, room.attendance.join(info, _json(info.conn_info), self._now()))
-        self._whereabouts.setdefault(user, {})[base] = room
         if room.view is not None:
             self._inherit(room, room.view, (user,))
 
     def leave(self, base: str, info: ClientInfo, clean: bool) -> None:
         """A connection has left. clean: it won't come back by itself."""
         self.lives.notice(self._wheel.now())
+        first = self._firsts.get(base)
+        if first is not None and first.info.client == info.client:
+            if clean or not info.user:
+                del self._firsts[base]
+                self._forget(base, (first.user,))
+                return
+            self._room(base)
         room = self._rooms.get(base)
         if room is not None:
             frozen_at, now = self.lives.frozen_at, self._now()
@@ -127,7 +141,8 @@ class People:
 
     def customize(self, base: str, user: str, custom: Custom) -> None:
         """What a person says of itself, in a room in which it may be on this node."""
-        room = self._rooms.get(base)
+        first = self._firsts.get(base)
+        room = self._room(base) if first is not None and first.user == user else self._rooms.get(base)
         if room is not None:
             self._due(room, room.attendance.customize(user, custom, self._now()))
 
@@ -135,6 +150,7 @@ class People:
 
     async def look(self, base: str) -> Roster:
         """Everybody in the room."""
+        await self._tell_first(base)
         if _channel(base) in self._hub:
             view = await self._view(base)
             if view is not None:
@@ -143,22 +159,30 @@ class People:
 
     def where(self, users: Iterable[str]) -> dict[str, dict[str, Entry]]:
         """What this node says of each of these users, by room."""
-        now, life = self._now(), self.lives.number
         found = {}
         for user in users:
             entries = {
                 base: entry
-                for base, room in self._whereabouts.get(user, {}).items()
-                if (entry := room.attendance.entry(user, life, now)) is not None
+                for base in self._whereabouts.get(user, ())
+                if (entry := self._entry(base, user)) is not None
             }
             if entries:
                 found[user] = entries
         return found
 
+    def _entry(self, base: str, user: str) -> Entry | None:
+        """What this node says of somebody whose whereabouts are that room."""
+        first = self._firsts.get(base)
+        if first is not None:
+            info = _json(first.info.conn_info)
+            return Entry(self._node, self.lives.number, user, "online", first.at, info=info)
+        return self._rooms[base].attendance.entry(user, self.lives.number, self._now())
+
     # node.facets.FacetKind
 
     async def snapshot(self, base: str) -> FacetState:
         """`{"people": […], "online", "away"}`: everybody, or `shown_max` of them."""
+        await self._tell_first(base)
         if _channel(base) in self._hub:
             view = await self._view(base)
             if view is not None:
@@ -203,11 +227,12 @@ class People:
         while working := [room.worker for room in self._rooms.values() if room.worker is not None]:
             await asyncio.wait(working)
         self._rooms.clear()
+        self._firsts.clear()
         self._whereabouts.clear()
 
     @property
     def idle(self) -> bool:
-        return not self._rooms
+        return not self._rooms and not self._firsts
 
     def on_frozen(self) -> None:
         for base, room in self._rooms.items():
@@ -249,7 +274,7 @@ class People:
             away = entry.status == "away"
             until = entry.until if away else seen + self._options.grace_s
             if room.attendance.adopt(entry, entry.seen if away else seen, until, now) is not None:
-                self._whereabouts.setdefault(entry.user, {})[room.base] = room
+                self._whereabouts.setdefault(entry.user, {})[room.base] = None
         grave = Buried(lost[0].node, max(entry.life for entry in lost))
         log.info("node %s is dead: %d people of it were in %r", grave.node, len(lost), room.base)
         eager.later(self._dig(room, grave))
@@ -294,7 +319,20 @@ class People:
         if room is None:
             room = self._rooms[base] = _Room(base, self, Attendance(self._node, self._options.grace_s))
             self.lives.wake()
+            first = self._firsts.pop(base, None)
+            if first is not None:
+                self._due(room, room.attendance.join(first.info, _json(first.info.conn_info), first.at))
+                # Taken for told from here on, so that a loss that comes next has its second before it is told.
+                room.unsent = [*room.attendance.take(self.lives.number, self._now()).entries]
         return room
+
+    async def _tell_first(self, base: str) -> None:
+        """Somebody looks: who alone was there, and wasn't told for that, is now."""
+        if base in self._firsts:
+            room = self._room(base)
+            self._work_on(room)
+            if room.worker is not None:
+                await asyncio.wait((room.worker,))
 
     def _settle(self, room: _Room) -> None:
         """Something has ended: the room goes with the last thing in it."""
@@ -314,7 +352,7 @@ class People:
                     entries, left = room.attendance.take(self.lives.number, self._now())
                     room.unsent = [*entries, *room.graves.values()]
                     room.graves = {}
-                    self._forget(room, left)
+                    self._forget(room.base, left)
                 if not room.unsent:
                     break
                 await self._send(room)
@@ -332,10 +370,10 @@ class People:
             self._due(room, due)
             self._settle(room)
 
-    def _forget(self, room: _Room, users: Iterable[str]) -> None:
+    def _forget(self, base: str, users: Iterable[str]) -> None:
         for user in users:
             rooms = self._whereabouts[user]
-            del rooms[room.base]
+            del rooms[base]
             if not rooms:
                 del self._whereabouts[user]
 
@@ -460,6 +498,19 @@ class People:
                 custom = view.roster.custom(user)
                 if custom is not None:
                     self._due(room, room.attendance.customize(user, custom, self._now()))
+
+
+class _First(NamedTuple):
+    """The one connection that has ever been in a room, since `at`. As long as nobody looks and no other node can, this
+    is all there is of that room: its join is made up for when anything else happens. A room that is told of takes
+    3 KB, and most rooms of most applications have one member and nobody who looks."""
+
+    info: ClientInfo
+    at: float
+
+    @property
+    def user(self) -> str:
+        return person_of(self.info)
 
 
 class _View:

@@ -5,6 +5,8 @@ Source: Centrifuge protocol, section 11.3.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from roomful.model.client import ClientInfo
 
 Left = tuple[str, ClientInfo]
@@ -12,25 +14,46 @@ Left = tuple[str, ClientInfo]
 
 
 class _Lease:
-    """What one node has added, and until when that holds."""
+    """What one node has added, and until when that holds.
+
+    channels: most have one member, which is kept without a dictionary of 200 bytes.
+    """
 
     __slots__ = ("channels", "until")
 
     def __init__(self, until: float) -> None:
         self.until = until
-        self.channels: dict[str, dict[str, ClientInfo]] = {}
+        self.channels: dict[str, ClientInfo | dict[str, ClientInfo]] = {}
+
+    def add(self, channel: str, info: ClientInfo) -> None:
+        members = self.channels.get(channel)
+        if members is None:
+            self.channels[channel] = info
+        elif isinstance(members, dict):
+            members[info.client] = info
+        else:
+            self.channels[channel] = {members.client: members, info.client: info}
 
     def remove(self, channel: str, client: str) -> ClientInfo | None:
         members = self.channels.get(channel)
-        if members is None:
+        if isinstance(members, dict):
+            info = members.pop(client, None)
+            if not members:
+                del self.channels[channel]
+            return info
+        if members is None or members.client != client:
             return None
-        info = members.pop(client, None)
-        if not members:
-            del self.channels[channel]
-        return info
+        del self.channels[channel]
+        return members
+
+    def members(self, channel: str) -> Collection[ClientInfo]:
+        members = self.channels.get(channel)
+        if isinstance(members, dict):
+            return members.values()
+        return () if members is None else (members,)
 
     def everybody(self) -> list[Left]:
-        return [(channel, info) for channel, members in self.channels.items() for info in members.values()]
+        return [(channel, info) for channel in self.channels for info in self.members(channel)]
 
 
 class Presence:
@@ -58,7 +81,7 @@ class Presence:
         """Adds the entry of `info.client`; the one it replaces, or None. KeyError for a node without a lease."""
         own = self._leases[node]
         replaced = self.remove(channel, info.client)
-        own.channels.setdefault(channel, {})[info.client] = info
+        own.add(channel, info)
         return replaced
 
     def remove(self, channel: str, client: str) -> ClientInfo | None:
@@ -73,7 +96,7 @@ class Presence:
         """By client id; a copy."""
         found: dict[str, ClientInfo] = {}
         for lease in self._leases.values():
-            found.update(lease.channels.get(channel, {}))
+            found.update((info.client, info) for info in lease.members(channel))
         return found
 
     def counts(self, channel: str) -> tuple[int, int]:
@@ -81,9 +104,9 @@ class Presence:
         clients = 0
         users: set[str] = set()
         for lease in self._leases.values():
-            members = lease.channels.get(channel, {})
+            members = lease.members(channel)
             clients += len(members)
-            users.update(info.user for info in members.values())
+            users.update(info.user for info in members)
         return clients, len(users)
 
     def drop(self, node: str) -> list[Left]:

@@ -14,20 +14,23 @@ class Stream:
 
     A ring, so that appending is one assignment and a page is one or two slices: offsets are contiguous, so a
     publication's place follows from its offset.
+
+    looked_at: its keeper's own note, when it looks at the stream next.
     """
 
-    __slots__ = ("_ends_at", "_expires_at", "_ring", "_start", "epoch", "top")
+    __slots__ = ("_ends_at", "_expires_at", "_ring", "_start", "epoch", "looked_at", "top")
 
     def __init__(self, epoch: str) -> None:
         """An empty one. It is over at once unless it is published to or read from."""
         self.epoch = epoch
         self.top = 0
         """The newest publication's offset; 0 before the first one."""
-        self._ring: list[Publication] = []
+        self._ring: list[Publication] | tuple[()] = ()
         self._start = 0
         """Where in the ring the oldest one lies."""
         self._expires_at = 0.0
         self._ends_at = 0.0
+        self.looked_at = 0.0
 
     @property
     def held(self) -> int:
@@ -54,8 +57,10 @@ class Stream:
         self.top += 1
         publication = Publication(draft.data, self.top, draft.info, draft.tags, draft.exclude)
         ring, size = self._ring, keep.size
-        if len(ring) != size:
-            self._resize(size)
+        if not ring:
+            self._ring = [publication]
+        elif len(ring) != size:
+            self._resize(ring, size)
             ring.append(publication)
         else:
             ring[self._start] = publication
@@ -67,16 +72,20 @@ class Stream:
     def page(self, wanted: HistoryFilter, keep: Retention, now: float) -> Page:
         """The publications that are asked for, and the head; reading prolongs the life of epoch and top offset."""
         self.expire(now)
-        self._ends_at = max(self._ends_at, now + keep.meta_ttl_s)
+        self.prolong(keep, now)
         if wanted.limit == 0 or not self._ring:
             return Page([], self.head)
         begin, end = self._bounds(wanted)
-        publications = self._slice(begin, end)
+        publications = self._slice(self._ring, begin, end)
         if wanted.reverse:
             publications.reverse()
         if wanted.max_bytes is not None:
             publications = _within(publications, wanted.max_bytes)
         return Page(publications, self.head)
+
+    def prolong(self, keep: Retention, now: float) -> None:
+        """Has epoch and top offset remembered from now on as after the end of the last publication."""
+        self._ends_at = max(self._ends_at, now + keep.meta_ttl_s)
 
     def expire(self, now: float) -> None:
         """Drops the publications if their time is up."""
@@ -86,7 +95,7 @@ class Stream:
     def remove(self) -> None:
         """Drops all publications; epoch and top offset stay."""
         if self._ring:
-            self._ring = []
+            self._ring = ()
             self._start = 0
 
     def _bounds(self, wanted: HistoryFilter) -> tuple[int, int]:
@@ -100,8 +109,8 @@ class Stream:
         begin = 0 if wanted.since is None else min(max(wanted.since.offset + 1 - oldest, 0), count)
         return begin, min(begin + limit, count)
 
-    def _slice(self, begin: int, end: int) -> list[Publication]:
-        ring, count = self._ring, len(self._ring)
+    def _slice(self, ring: list[Publication], begin: int, end: int) -> list[Publication]:
+        count = len(ring)
         first, last = self._start + begin, self._start + end
         if last <= count:
             return ring[first:last]
@@ -109,11 +118,11 @@ class Stream:
             return ring[first - count : last - count]
         return ring[first:] + ring[: last - count]
 
-    def _resize(self, size: int) -> None:
+    def _resize(self, ring: list[Publication], size: int) -> None:
         """Makes room for one more where the ring isn't full, or was filled under another size."""
-        ring, surplus = self._ring, len(self._ring) - (size - 1)
+        surplus = len(ring) - (size - 1)
         if self._start or surplus > 0:
-            ring[:] = self._slice(max(surplus, 0), len(ring))
+            ring[:] = self._slice(ring, max(surplus, 0), len(ring))
             self._start = 0
 
 

@@ -153,6 +153,11 @@ class Engine(Protocol):
         """Whether it hears and can publish. False at most 10 s after that has ceased, however it did."""
         ...
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other node can ever be on it: what only other nodes would look at needn't be told to it."""
+        ...
+
     async def start(self, sink: Sink, node: str) -> None:
         """Connects. node: this node's id. Raises RoomfulError with one clear sentence when it can't."""
         ...

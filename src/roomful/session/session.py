@@ -150,6 +150,7 @@ class Session:
         "_expiry_due",
         "_inbox",
         "_inbox_bytes",
+        "_info",
         "_introduced",
         "_native_pings",
         "_pause",
@@ -221,6 +222,8 @@ class Session:
         self.arrivals: tuple[Arrival, ...] = ()
         kind = Outbox if dialect.joins else SingleMessages
         self.outbox = kind(transport, dialect, node.flusher, node.stats, context.limits.outbox_max_bytes, node.backlog)
+        self._info: ClientInfo | None = None
+        """What others see of it in most channels: one for all, where nothing was said of it in a single one."""
         self._introduced = False
         self.ended = (0, "")
         self.behind: set[Subscription] | None = None
@@ -319,8 +322,12 @@ class Session:
     def info_in(self, channel: str) -> ClientInfo:
         """What others see of it in a channel."""
         subscription = self.subscriptions.get(channel)
-        chan_info = subscription.info if subscription else b""
-        return ClientInfo(self.user, self.client, self.conn_info, chan_info)
+        if subscription and subscription.info:
+            return ClientInfo(self.user, self.client, self.conn_info, subscription.info)
+        info = self._info
+        if info is None or info.conn_info is not self.conn_info or info.user is not self.user:
+            info = self._info = ClientInfo(self.user, self.client, self.conn_info)
+        return info
 
     def reply(self, id: int, result: Result | Failure) -> None:
         """Queues the reply to a command; a client that has no room for it is ended with 3008."""
