@@ -250,6 +250,26 @@ def test_a_snapshot_answers_without_an_engine_document(monkeypatch: pytest.Monke
     assert resting.apply(HI) is None
 
 
+def test_whoever_comes_before_the_next_change_gets_the_same_bytes() -> None:
+    document = Document()
+    document.apply(HI)
+    assert document.diff() is document.diff()
+    doc, end = document.watch(lambda update: None)
+    text = doc.get("t", type=Text)
+    for change in (
+        lambda: document.apply(bytes.fromhex("01010200040101740362796500")),
+        lambda: text.insert(0, "!"),
+        lambda: text.clear(),
+    ):
+        before = document.diff()
+        change()
+        assert document.diff() != before
+        assert shown(replica(document.diff())) == shown(document.live())
+    end()
+    document.rest()
+    assert document.diff() is document.diff()
+
+
 def test_one_bad_entry_does_not_take_the_others_with_it() -> None:
     broken = bytes.fromhex("0101020004000100016100")
     later = bytes.fromhex("010103000401017501 6100".replace(" ", ""))

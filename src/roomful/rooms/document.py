@@ -105,6 +105,7 @@ class Document:
         "_parked",
         "_waiting",
         "_watchers",
+        "_whole",
     )
 
     def __init__(self, encoded: Encoded | None = None) -> None:
@@ -118,6 +119,7 @@ class Document:
         self._waiting: WaitingUpdates | None = None
         self._parked: bytes | None = b""
         self._watchers = 0
+        self._whole: bytes | None = None
         if self._encoded.parked:
             self._park(self._encoded.parked, walk(self._encoded.parked))
 
@@ -184,10 +186,7 @@ class Document:
         """All that a replica with that state vector lacks, also what is parked. Raises Malformed, Broken."""
         read_state_vector(vector)
         with _guarded():
-            if self._doc is None and vector == NO_STATE:
-                found = self._encoded.update
-            else:
-                found = self._engine().get_update(vector)
+            found = self._encoded_whole() if vector == NO_STATE else self._engine().get_update(vector)
             return merge_updates(found, self.parked) if self.parked else found
 
     def unknown_of(self, update: bytes) -> bytes:
@@ -207,7 +206,7 @@ class Document:
             return self._encoded
         with _guarded():
             vector = doc.get_state()
-            return Encoded(doc.get_update(), vector, doc.get_update(vector), self.parked)
+            return Encoded(self._encoded_whole(), vector, doc.get_update(vector), self.parked)
 
     def rest(self) -> None:
         """Gives the engine's document back, 3 KB even for a few letters: bytes are kept until one is needed again.
@@ -216,7 +215,7 @@ class Document:
         """
         if self._doc is not None and not self._watchers:
             self._catch_up()
-            self._encoded, self._doc, self._deletions = self.encode(), None, None
+            self._encoded, self._doc, self._deletions, self._whole = self.encode(), None, None, None
 
     # What it gets
 
@@ -259,6 +258,7 @@ class Document:
 
         def committed(event: Any) -> None:
             if not self._applying:
+                self._whole = None
                 update = event.update
                 if update != NOTHING:
                     self._is_behind = True
@@ -289,6 +289,14 @@ class Document:
         return dict(self._deletions)
 
     # Inside
+
+    def _encoded_whole(self) -> bytes:
+        """Kept until the next change: whoever opens a document asks for it, and the engine takes milliseconds."""
+        if self._doc is None:
+            return self._encoded.update
+        if self._whole is None:
+            self._whole = self._doc.get_update()
+        return self._whole
 
     def _engine(self) -> Doc[Any]:
         """Raises Malformed or Broken for stored bytes that the engine doesn't take."""
@@ -331,6 +339,7 @@ class Document:
     def _hand_over(self, update: bytes) -> bytes:
         """Gives the engine an update; what of it the engine's document doesn't show, with all its deletions."""
         doc = self._engine()
+        self._whole = None
         self._applying = True
         try:
             with _guarded():
