@@ -32,7 +32,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     Bounds of the memory engine, which has nobody to evict for it:
     idempotency_keys_max: keys remembered at once (about 0.4 KB each); beyond it those nearest to their end go.
-    idle_channels_max: channels without publications whose epoch and offset are remembered (about 0.4 KB each); beyond
+    idle_channels_max: channels without publications whose epoch and offset are remembered (about 0.3 KB each); beyond
     it the one nearest to its end begins anew, and whoever comes back to it is told of a gap.
     """
 
