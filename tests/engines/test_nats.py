@@ -99,6 +99,15 @@ async def test_9_a_server_that_is_killed_and_comes_back(
     } <= {record.msg for record in caplog.records}
 
 
+async def test_a_node_that_stops_has_lost_nothing(nats: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(engine_at(nats.url)) as node:
+        await node.broker.subscribe(CHANNEL)
+        await node.presence.add(CHANNEL, ANN)
+        assert node.engine.ready
+    assert not node.engine.ready
+    assert [record.msg for record in caplog.records] == []
+
+
 async def test_6_a_node_that_stops_while_nats_is_mute_says_what_stays(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

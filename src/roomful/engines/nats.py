@@ -120,7 +120,8 @@ class NatsEngine:
             asyncio.get_running_loop().call_soon(sink.on_lapse, channels)
 
     def _on_down(self) -> None:
-        logger.warning("the connection to NATS is lost; trying again")
+        if self._sink is not None:  # else it is we who end it
+            logger.warning("the connection to NATS is lost; trying again")
 
     def _check_version(self) -> None:
         parts = self._link.server.split(".")
