@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,33 @@ async def test_what_sqlite_is_never_given_fails_alone(store: SqliteStore, caplog
         await store.append("notes", [Entry(b"2", "half a character: \ud800", 0.0)], 1)
     assert [record.msg for record in caplog.records] == ["writing documents to %s failed"]
     assert await store.append("notes", [entry("2")], 1) == 2
+
+
+@pytest.mark.parametrize("author", ["ann", "half a character: \ud800"])
+async def test_what_fails_costs_nothing_else_of_its_commit(
+    store: SqliteStore, author: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite takes everything back when the disk is full, and only the statement when it can't encode a text."""
+    for name in ("a", "b", "notes"):
+        await store.append(name, [entry("1")], 1)
+    writer = store._connections[0]
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.gather(
+            store.append("a", [entry("2")], 1),  # the writing thread waits with it, and the others for the next commit
+            store.append("a", [entry("3")], 1),
+            store.append("notes", [Entry(b"2" * 1_000_000, author, 1.0)], 1),
+            store.append("b", [entry("2")], 1),
+            return_exceptions=True,
+        )
+        await asyncio.sleep(0)
+    *firsts, last = [each if isinstance(each, int) else str(each) for each in await waiting]
+    assert (firsts, last) == ([2, 3, "the document store failed"], 2)
+    assert [record.msg for record in caplog.records] == [
+        "SQLite: %s" if author == "ann" else "writing documents to %s failed"
+    ]
 
 
 async def test_a_write_that_outlives_its_event_loop_is_kept_and_told(

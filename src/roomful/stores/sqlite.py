@@ -424,31 +424,49 @@ class SqliteStore:
             ending = None in jobs
             batch = [job for job in jobs if job is not None]
             if batch:
-                self._commit(db, batch)
+                if not self._commit(db, batch):
+                    for job in batch:
+                        self._commit(db, [job])
                 _report(batch)
 
-    def _commit(self, db: sqlite3.Connection, batch: list[_Job]) -> None:
-        """All in one transaction; a job that fails takes nothing but its own part back."""
+    def _commit(self, db: sqlite3.Connection, batch: list[_Job]) -> bool:
+        """All in one transaction; a job that fails takes nothing but its own part back.
+
+        False: one of several took everything back, so each is to be tried by itself. A disk that is full for a large
+        document may have room for the others.
+        """
         try:
-            with _told():
-                db.execute("BEGIN IMMEDIATE")
-                for job in batch:
-                    db.execute("SAVEPOINT job")
-                    try:
-                        job.outcome = (job.work(db), None)
-                    except RoomfulError as refusal:
-                        db.execute("ROLLBACK TO job")
-                        job.outcome = (None, refusal)
-                    db.execute("RELEASE job")
-                db.execute("COMMIT")
+            db.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                db.execute("SAVEPOINT job")
+                try:
+                    job.outcome = (job.work(db), None)
+                except Exception as failure:
+                    if not db.in_transaction:
+                        if len(batch) > 1:
+                            return False
+                        raise
+                    db.execute("ROLLBACK TO job")
+                    job.outcome = (None, self._answer(failure))
+                db.execute("RELEASE job")
+            db.execute("COMMIT")
         except Exception as failure:
             with suppress(sqlite3.Error):  # it was rolled back by the failure, or the next one begins with an error
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-            if not isinstance(failure, InternalError):
-                log.exception("writing documents to %s failed", self.path)
+            answer = self._answer(failure)
             for job in batch:
-                job.outcome = (None, InternalError("the document store failed"))
+                job.outcome = (None, answer)
+        return True
+
+    def _answer(self, failure: Exception) -> RoomfulError:
+        """What its writer gets, in an `except` block; what isn't a refusal is for the log."""
+        if isinstance(failure, RoomfulError):
+            return failure
+        if isinstance(failure, sqlite3.Error):
+            return _told_of(failure)
+        log.exception("writing documents to %s failed", self.path)
+        return InternalError("the document store failed")
 
 
 def _report(batch: list[_Job]) -> None:
@@ -476,12 +494,17 @@ def _resolve(jobs: list[_Job]) -> None:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """SQLite's errors as ours; their text is for the log."""
+    """SQLite's errors as ours."""
     try:
         yield
     except sqlite3.Error as failure:
-        log.error("SQLite: %s", failure)
-        raise InternalError("the document store failed") from failure
+        raise _told_of(failure) from failure
+
+
+def _told_of(failure: sqlite3.Error) -> InternalError:
+    """Their text is for the log."""
+    log.error("SQLite: %s", failure)
+    return InternalError("the document store failed")
 
 
 def _entries(db: sqlite3.Connection, id: int, after: int, *, refused: bool = False) -> list[Logged]:

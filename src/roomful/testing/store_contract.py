@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 import pytest
 
-from roomful.model.errors import NotAvailable
+from roomful.model.errors import InternalError, NotAvailable
 from roomful.seams.store import DocumentStore, Entry, RawWindow, Snapshot
 
 EVERYTHING = RawWindow(0.0, 1 << 40)
@@ -292,3 +293,17 @@ class DurableStoreContract(StoreContract):
         assert stored is not None
         assert (stored.lineage, stored.snapshot, stored.head) == (9, snapshot(1), 2)
         assert again.id == id
+
+    async def test_what_cannot_be_stored_costs_only_its_own_writer(self, store: DocumentStore) -> None:
+        await store.append("notes", [entry("1")], 1)
+        unstorable = Entry(b"2", "half a character: \ud800", 1.0)
+        names = [f"notes-{number}" for number in range(20)]
+        refused, *firsts = await asyncio.gather(
+            store.append("notes", [unstorable], 1),
+            *(store.append(name, [entry("1")], 1) for name in names),
+            *(store.append(name, [entry("2")], 1) for name in names),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, InternalError)
+        assert Counter(firsts) == {1: 20, 2: 20}
+        assert await store.append("notes", [entry("2")], 1) == 2
