@@ -83,7 +83,7 @@ async def test_what_is_for_this_node_goes_nowhere(world: World) -> None:
 
 
 async def test_a_node_that_does_not_live_isnt_asked(world: World) -> None:
-    assert await world.carry("gone", "session-gone") is Arrival.UNKNOWN
+    assert await world.carry("gone", "session-gone") is Arrival.NOWHERE
     assert world.sent == 0
 
 

@@ -52,12 +52,22 @@ def test_commands_of_one_request_keep_their_order(stream: Listener, port: int) -
     assert [stream.next()["id"] for _ in range(2, 20)] == list(range(2, 20))
 
 
-def test_a_session_that_is_not_there(stream: Listener, port: int) -> None:
+def test_a_node_that_is_not_there(stream: Listener, port: int) -> None:
     connected = stream.next()["connect"]
-    for wrong in ({"session": "nobody's"}, {"node": "nowhere"}, {"node": "x" * 1_000}, {"session": "x" * 1_000}):
+    for wrong in ({"node": "nowhere"}, {"node": "x" * 1_000}, {"session": "x" * 1_000}):
         assert emulate(port, connected, {"ping": {}, "id": 2}, **wrong) == 404
     assert emulate(port, connected, {"rpc": {"method": "m"}, "id": 2}) == 204
     assert stream.next()["id"] == 2
+
+
+def test_a_session_that_is_not_there_any_more(stream: Listener, port: int) -> None:
+    """Its stream has told why it ended; centrifuge-js would cut that at a 404, and come back whatever it says."""
+    connected = stream.next()["connect"]
+    assert emulate(port, connected, {"rpc": {}, "id": 2}, session="nobody's") == 204
+    assert emulate(port, connected, data="nonsense") == 204
+    assert emulate(port, connected, {"rpc": {}, "id": 2}) == 204
+    assert stream.next()["push"]["disconnect"]["code"] == 3501
+    stream.end()
 
 
 @pytest.mark.parametrize(

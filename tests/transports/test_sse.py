@@ -49,7 +49,7 @@ def test_both_ways(client: Client, port: int) -> None:
     assert emulate(port, connected, {"connect": {}, "id": 4}) == 204
     assert stream.next() == {"push": {"disconnect": {"code": 3501, "reason": "bad request"}}}
     stream.end()
-    assert emulate(port, connected, {}) == 404
+    assert emulate(port, connected, {}) == 204
 
 
 def test_by_post(client: Client) -> None:

@@ -24,7 +24,9 @@ class Arrival(Enum):
 
     TAKEN = b"taken"
     UNKNOWN = b"unknown"
-    """There is no such session, or no such node."""
+    """There is no such session, any more or at all."""
+    NOWHERE = b"nowhere"
+    """There is no such node."""
     TOO_MANY = b"too many"
     """More wait already for what the session has under way than one may have waiting."""
 
@@ -65,7 +67,7 @@ class Relay:
         self._waiting[order.id] = arrived
         try:
             if not await self._send(order):
-                return Arrival.UNKNOWN
+                return Arrival.NOWHERE
             await asyncio.wait((arrived,), timeout=self._deadline_s)
         finally:
             del self._waiting[order.id]

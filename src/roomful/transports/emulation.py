@@ -1,6 +1,8 @@
 """The POST that brings a client's commands to its session, whichever node it meets. Source: section 19.4.
 
-Answers: 204 taken, and 404 when there is no such session or node, so that the client connects anew.
+Answers: 204 taken, also where there is no such session any more; 404 when there is no such node, so that the client
+connects anew. Of its end a session tells on its stream, and centrifuge-js cuts that at a 404: it would come back also
+where it was told never to.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ EMULATION_PATH = "/emulation"
 
 _METHODS = ("POST",)
 _ID_MAX_BYTES = 64
-"""Ours are shorter; what is longer needn't be carried to other nodes."""
+"""Ours are shorter; what is longer is no session's and no node's, and needn't be carried to others."""
 
-_NOT_FOUND = Refused(404, 104, "there is no such session")
+_NOT_FOUND = Refused(404, 104, "there is no such node")
 _TOO_MANY = Refused(429, 111, "too many commands wait already", retry_after_s=1)
 
 
@@ -58,7 +60,7 @@ class EmulationEndpoint:
 
 
 async def _take(body: bytes, headers: dict[str, str], relay: Relay) -> Refused | None:
-    """None: the session has it."""
+    """None: the session has it, or is over."""
     protobuf = headers.get("content-type") == PROTOBUF_TYPE
     read = centrifuge_protobuf.read_emulation if protobuf else centrifuge_json.read_emulation
     try:
@@ -74,4 +76,4 @@ async def _take(body: bytes, headers: dict[str, str], relay: Relay) -> Refused |
     except RoomfulError as error:
         log.warning("commands for a session of node %s: %s", node, error)
         return Refused(500, error.code, "nobody knows whether the commands arrived")
-    return {Arrival.TAKEN: None, Arrival.UNKNOWN: _NOT_FOUND, Arrival.TOO_MANY: _TOO_MANY}[arrival]
+    return {Arrival.NOWHERE: _NOT_FOUND, Arrival.TOO_MANY: _TOO_MANY}.get(arrival)
