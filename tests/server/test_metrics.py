@@ -127,6 +127,7 @@ async def slowness(world: World) -> AsyncIterator[None]:
 async def people(world: World) -> AsyncIterator[None]:
     yield
     await world.client.subscribe("here:1")
+    await world.app.people("here:1")  # with the memory engine nobody is told before somebody looks
     await until(lambda: world.app.stats.people_batches == 1)
     yield
 

@@ -89,7 +89,7 @@ MEASURES = (
     Measure("lapses", "counter", "", "How often the engine's listener was lost and back."),
     Measure("repaired", "counter", "", "Publications that the listener missed and that were read from the log."),
     Measure("people", "gauge", "", "People with connections here, or away from here; once for each room."),
-    Measure("people_changes", "counter", "", "What was told to the other nodes of these people."),
+    Measure("people_changes", "counter", "", "What was told of these people to other nodes and to those who look."),
     Measure("people_batches", "counter", "", "In how many publications it was told."),
     Measure("documents", "gauge", "", "Documents that are open here."),
     Measure("document_users", "gauge", "", "Who holds them open, clients and the application alike."),
