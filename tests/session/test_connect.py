@@ -5,7 +5,6 @@ Source: Centrifuge protocol, sections 5, 6 and 13; design: who decides.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from roomful.model.event import ConnectEvent, ConnectReply, SubscribeEvent, Subs
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.testing.client import Client, Closed, CommandError
 from tests.session.conftest import MakeWorld
-from tests.session.world import ROOM, World, session_of
+from tests.session.world import ROOM, SlowHook, World, session_of
 
 
 async def outcome(client: Client, **fields: Any) -> str | int:
@@ -455,17 +454,11 @@ async def test_who_goes_while_it_is_let_in_leaves_nothing(world: World) -> None:
 
 
 async def test_nobody_is_addressed_before_he_is_in(world: World) -> None:
-    asked, decided = asyncio.Event(), asyncio.Event()
-
-    @world.on(ConnectEvent)
-    async def hook(_event: ConnectEvent) -> None:
-        asked.set()
-        await decided.wait()
-
+    slow = SlowHook(world, ConnectEvent)
     client = world.open()
     client.send({"id": 1, "connect": {"token": world.token("ann")}})
-    await asked.wait()
+    await slow.asked.wait()
     assert len(world.node.directory) == 0
-    decided.set()
+    slow.answers.set()
     await world.settle()
     assert len(world.node.directory) == 1

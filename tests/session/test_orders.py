@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from roomful.model.publication import Position
 from roomful.session.options import LimitOptions
 from roomful.testing.client import Client, CommandError
 from tests.session.conftest import MakeWorld
-from tests.session.world import World
+from tests.session.world import SlowHook, World
 
 
 def offsets(pushes: list[dict[str, Any]]) -> list[int]:
@@ -153,18 +152,12 @@ async def test_from_all_channels(world: World) -> None:
 @pytest.mark.parametrize("channel", ["log:1", ""])
 async def test_who_is_just_being_asked_about_is_ended_as_soon_as_it_has_begun(world: World, channel: str) -> None:
     """The right may have been taken away after the hook looked, and before it answered."""
-    asked, decided = asyncio.Event(), asyncio.Event()
-
-    @world.on(SubscribeEvent)
-    async def slow(_event: SubscribeEvent) -> None:
-        asked.set()
-        await decided.wait()
-
+    slow = SlowHook(world, SubscribeEvent)
     client = await world.client("ann")
     client.send({"id": 9, "subscribe": {"channel": "log:1"}})
-    await asked.wait()
+    await slow.asked.wait()
     await world.node.order(UnsubscribeOrder("ann", channel))
-    decided.set()
+    slow.answers.set()
     await world.settle()
     assert [push["unsubscribe"]["code"] for push in await client.settle()] == [2000]
     assert world.node.channels() == {}

@@ -26,7 +26,7 @@ from roomful.session.life import State
 from roomful.session.options import ConnectionOptions, LimitOptions
 from roomful.testing.client import Client, Closed, CommandError, MemoryTransport
 from tests.session.conftest import MakeWorld
-from tests.session.world import World, session_of
+from tests.session.world import SlowHook, World, session_of
 
 BAD_REQUEST = (3501, "bad request")
 OTHER_COMMANDS: list[dict[str, Any]] = [
@@ -371,12 +371,7 @@ async def test_a_second_pong_is_a_violation(world: World) -> None:
 
 async def test_a_pong_counts_at_once_also_when_a_hook_is_busy(world: World) -> None:
     """A hook may take longer than a pong: that its client is alive has been seen all the same."""
-    go_on = asyncio.Event()
-
-    @world.on(RpcEvent)
-    async def slow(_event: RpcEvent) -> None:
-        await go_on.wait()
-
+    slow = SlowHook(world, RpcEvent)
     client = await world.client()
     client.send({"id": 2, "rpc": {}})
     await world.pass_time(19.0)
@@ -384,7 +379,7 @@ async def test_a_pong_counts_at_once_also_when_a_hook_is_busy(world: World) -> N
     client.send({})
     await world.pass_time(9.0)
     assert client.transport.closed is None
-    go_on.set()
+    slow.answers.set()
     await world.settle()
     assert [reply["id"] for reply in replies(client) if reply][1:] == [2, 3]
 
@@ -402,19 +397,14 @@ async def test_a_stray_pong_is_a_violation_also_when_a_hook_is_busy(world: World
 
 async def test_whom_we_dont_read_we_dont_blame_for_a_missing_pong(make_world: MakeWorld) -> None:
     world = await make_world(limits=LimitOptions(inbox_max_bytes=100))
-    go_on = asyncio.Event()
-
-    @world.on(RpcEvent)
-    async def slow(_event: RpcEvent) -> None:
-        await go_on.wait()
-
+    slow = SlowHook(world, RpcEvent)
     client = await world.client()
     client.send(*({"id": number, "rpc": {}} for number in range(2, 4)))
     client.send(*({"id": number, "rpc": {}} for number in range(4, 20)))
     assert not client.transport.reading
     await world.pass_time(40.0)
     assert client.transport.closed is None
-    go_on.set()
+    slow.answers.set()
     await world.settle()
     assert client.transport.reading
     await world.pass_time(8.2)
@@ -508,19 +498,14 @@ async def test_a_websocket_has_no_session_id(world: World) -> None:
 
 async def test_commands_that_wait_are_bounded(make_world: MakeWorld) -> None:
     world = await make_world(limits=LimitOptions(inbox_max_bytes=200))
-    go_on = asyncio.Event()
-
-    @world.on(RpcEvent)
-    async def slow(_event: RpcEvent) -> None:
-        await go_on.wait()
-
+    slow = SlowHook(world, RpcEvent)
     client = await world.client()
     sent = 2
     while client.transport.reading:
         client.send({"id": sent, "rpc": {"data": "x" * 20}})
         sent += 1
     assert sent < 12
-    go_on.set()
+    slow.answers.set()
     await world.settle(200)
     assert client.transport.reading
     assert len(replies(client)) == sent - 1
@@ -579,18 +564,12 @@ async def test_commands_behind_one_that_ended_the_connection_arent_done(world: W
 
 
 async def test_a_server_side_and_a_client_side_subscribe_at_once_make_one_subscription(world: World) -> None:
-    asked, decided = asyncio.Event(), asyncio.Event()
-
-    @world.on(SubscribeEvent)
-    async def slow(_event: SubscribeEvent) -> None:
-        asked.set()
-        await decided.wait()
-
+    slow = SlowHook(world, SubscribeEvent)
     client = await world.client("ann")
     client.send({"id": 2, "subscribe": {"channel": "log:1"}})
-    await asked.wait()
+    await slow.asked.wait()
     await world.node.order(SubscribeOrder("ann", "log:1"))
-    decided.set()
+    slow.answers.set()
     await world.settle()
     assert world.node.channels() == {"log:1": 1}
     await world.publish("log:1")

@@ -24,7 +24,7 @@ from roomful.wire.poll import POLL
 from tests.session.conftest import MakeDocumentWorld, MakeWorld
 from tests.session.document_world import DocumentWorld
 from tests.session.source import Source
-from tests.session.world import World
+from tests.session.world import SlowHook, World
 
 CLOSED = ChannelOptions(history_size=100, history_ttl_s=300.0)
 REVOKED = (4503, "access revoked")
@@ -139,20 +139,12 @@ async def test_27_a_subscription_token(make_world: MakeWorld) -> None:
 
 
 async def test_27_also_while_the_hook_is_thinking(world: World) -> None:
-    asked = asyncio.Event()
-    answer = asyncio.Event()
-
-    @world.on(ConnectEvent)
-    async def slow(event: ConnectEvent) -> ConnectReply:
-        asked.set()
-        await answer.wait()
-        return ConnectReply(user="ann")
-
+    slow = SlowHook(world, ConnectEvent, ConnectReply(user="ann"))
     client = world.open()
     connecting = asyncio.create_task(client.connect())
-    await asked.wait()
+    await slow.asked.wait()
     await revoke(world, "user", "ann")
-    answer.set()
+    slow.answers.set()
     with pytest.raises(Closed):
         await connecting
     assert await client.closed() == REVOKED
@@ -162,19 +154,13 @@ async def test_27_also_while_the_hook_is_thinking(world: World) -> None:
 
 async def test_27_a_subscription_token_while_the_hook_is_thinking(make_world: MakeWorld) -> None:
     world = await make_world(closed=CLOSED)
-    asked, answer = asyncio.Event(), asyncio.Event()
-
-    @world.on(SubscribeEvent)
-    async def slow(event: SubscribeEvent) -> None:
-        asked.set()
-        await answer.wait()
-
+    slow = SlowHook(world, SubscribeEvent)
     ann = await world.client("ann")
     token = world.channel_token("ann", "closed:1", jti="s1")
     subscribing = asyncio.create_task(ann.subscribe("closed:1", token=token))
-    await asked.wait()
+    await slow.asked.wait()
     await revoke(world, "token", "s1")
-    answer.set()
+    slow.answers.set()
     await subscribing
     assert (await ann.next_push())["unsubscribe"] == {"code": 2001, "reason": "access revoked"}
 

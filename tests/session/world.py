@@ -206,6 +206,19 @@ class World:
         return await self.node.position(channel)
 
 
+class SlowHook:
+    """A hook that takes its time, and then replies. asked: its event has come. answers: set it, and the hook does."""
+
+    def __init__(self, world: World, event: type, reply: Any = None) -> None:
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+        @world.on(event)
+        async def hook(_event: Any) -> Any:
+            self.asked.set()
+            await self.answers.wait()
+            return reply
+
+
 def session_of(client: Client) -> Session:
     """The session behind a client."""
     session = client.transport.receiver
