@@ -2,7 +2,7 @@
 
 Peers come from the registries, into build/. Server and load have one core each. Repetitions alternate between all
 peers, so that whatever else the machine does meets everybody alike. Ctrl-C ends it, and keeps what is whole. Written:
-benchmarks/RESULTS.md (its section), benchmarks/results.json and benchmarks/plots/.
+benchmarks/RESULTS.md (its section), benchmarks/results.json, benchmarks/plots/ and the short form in README.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import crdt
+import short
 from cases import SIZE, Case, all_cases, compile_load, measure
 from goals import Results, verdicts
 from install import HERE, PYTHON, Missing, pip, run
@@ -127,6 +128,9 @@ def main() -> None:
         "cases": cases,
     }
     (HERE / "results.json").write_text(json.dumps(written, indent=1) + "\n")
+    readme = HERE.parent / "README.md"
+    taken = f"{date.today()}, {machine()}, `{command}`"
+    readme.write_text(replace_section(readme.read_text(), short.HEADING, short.short_form(cases, taken)))
     draw()
     crdt.write()
 

@@ -34,6 +34,14 @@ def nothing() -> None:
     """For what is here already."""
 
 
+def both(one: SetUp, other: SetUp) -> SetUp:
+    def set_up() -> None:
+        one()
+        other()
+
+    return set_up
+
+
 def compiled(sources: list[Path], program: Path) -> SetUp:
     def set_up() -> None:
         BUILD.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from install import BUILD, PEERS, PYTHON, compiled, debian, nothing, npm, npm_version, pip, python_version, run
+from install import BUILD, PEERS, PYTHON, both, compiled, debian, nothing, npm, npm_version, pip, python_version, run
 from servers import DIRECTORY, PORT, Peer
 
 FANOUT, ECHO, STORM = "fanout", "echo", "storm"
@@ -102,6 +102,7 @@ def nats() -> Peer:
 
 def all_peers() -> list[Peer]:
     own, every = sys.executable, frozenset({FANOUT, ECHO, STORM})
+    redis = debian("redis-server", lambda: shutil.which("redis-server"))
     uvicorn = ("uvicorn[standard]",)
     return [
         roomful(ROOMFUL, presence=True),
@@ -130,7 +131,7 @@ def all_peers() -> list[Peer]:
         ),
         Peer(
             "Django channels", "bare", [PYTHON, str(PEERS / "django_channels.py")],
-            pip("channels", "channels_redis", *uvicorn),
+            both(redis, pip("channels", "channels_redis", *uvicorn)),
             python_version(PYTHON, "django", "channels", "channels_redis", "uvicorn"), modes=frozenset({FANOUT, ECHO}),
             slowness=10,
         ),
