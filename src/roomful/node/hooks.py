@@ -105,6 +105,7 @@ class Hooks:
 
     def __init__(self, stats: Stats, deadline_s: float = 10.0) -> None:
         self._patterns: dict[type, list[Pattern]] = {}
+        self._plain: dict[tuple[type, str], Pattern] = {}  # those without a `*`, which need no search
         self._stats = stats
         self.deadline_s = deadline_s
         self._threads: dict[int, ThreadPoolExecutor] = {}  # by id of the hook, which may not be hashable
@@ -122,8 +123,11 @@ class Hooks:
             raise ConfigError(f"there are two hooks for {event.__name__} and {text!r}; one of them would never run")
         regex = re.compile(".*".join(map(re.escape, text.split("*"))), re.DOTALL)
         is_async = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__)
-        known.append(Pattern(text, regex, hook, is_async))
+        added = Pattern(text, regex, hook, is_async)
+        known.append(added)
         known.sort(key=lambda p: p.specificity)
+        if "*" not in text:
+            self._plain[event, text] = added
 
     def remove(self, hook: Hook) -> None:
         """Forgets a hook that was added; nothing happens if it wasn't."""
@@ -133,6 +137,7 @@ class Hooks:
                 self._patterns[event] = left
             else:
                 del self._patterns[event]
+        self._plain = {key: pattern for key, pattern in self._plain.items() if pattern.hook is not hook}
         threads = self._threads.pop(id(hook), None)
         if threads is not None:
             threads.shutdown(wait=False)
@@ -143,20 +148,25 @@ class Hooks:
 
     def find(self, event: type, name: str = "") -> Pattern | None:
         """The most specific hook for the name (a channel or a method), None if there is none."""
+        plain = self._plain.get((event, name))
+        if plain is not None:
+            return plain
         for pattern in self._patterns.get(event, ()):
             if pattern.regex.fullmatch(name):
                 return pattern
         return None
 
     async def call(self, event: Any, name: str = "") -> Any:
-        """What the hook replies; None without a hook or an opinion.
+        """What the hook for the name replies; None without a hook or an opinion. Raises what `ask` does."""
+        found = self.find(type(event), name)
+        return None if found is None else await self.ask(found, event)
+
+    async def ask(self, found: Pattern, event: Any) -> Any:
+        """What this hook replies; None without an opinion.
 
         Raises what the hook refuses with (RoomfulError, Disconnect); InternalError for every other exception and for a
         hook that takes too long or answers something else than its reply type, which are logged with a traceback.
         """
-        found = self.find(type(event), name)
-        if found is None:
-            return None
         begun = perf_counter()
         running = self._start(found, event)
         if not isinstance(running, eager.Ended):

@@ -31,10 +31,11 @@ async def rpc(session: Session, command: c.Rpc) -> RpcResult:
     hooks = session.context.node.hooks
     if not hooks.has(RpcEvent):
         raise NotAvailable("no rpc method is defined")
-    if hooks.find(RpcEvent, command.method) is None:
+    hook = hooks.find(RpcEvent, command.method)
+    if hook is None:
         raise MethodNotFound
     event = RpcEvent(session.client, session.user, command.method, from_client(command.data), session.meta, session.via)
-    reply = await hooks.call(event, command.method)
+    reply = await hooks.ask(hook, event)
     return RpcResult(to_client(reply.data) if reply else b"")
 
 
