@@ -53,7 +53,7 @@ def bridged(bridge: Bridge, *, uds: str = "", **more: Any) -> Iterator[Host]:
 @contextmanager
 def entered(streams: Streams, *, uds: str = "", **more: Any) -> Iterator[Host]:
     """uvicorn with the entrance for streams, as `serve` runs it."""
-    with _uvicorn(streaming(streams), uds, http=HttpEntrance(streams), **more) as host:
+    with _uvicorn(streaming(streams), uds, http=HttpEntrance(streams, more.get("ws")), **more) as host:
         yield host
 
 
@@ -61,7 +61,7 @@ def entered(streams: Streams, *, uds: str = "", **more: Any) -> Iterator[Host]:
 def roomful(app: Roomful) -> Iterator[Host]:
     """The whole server, as `serve` runs it."""
     bridge = Bridge(app.websocket_routes, app.transport_options)
-    with _uvicorn(app, "", http=HttpEntrance(app.streams), ws=bridge, lifespan="on") as host:
+    with _uvicorn(app, "", http=HttpEntrance(app.streams, bridge), ws=bridge, lifespan="on") as host:
         yield host
 
 

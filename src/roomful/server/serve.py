@@ -100,7 +100,7 @@ def serve(
     if peers is not None:
         app.join(peers)
     bridge = Bridge(app.websocket_routes, app.transport_options, app.admission)
-    server = _Server(_uvicorn_config(app.asgi, bridge, HttpEntrance(app.streams), options), peers)
+    server = _Server(_uvicorn_config(app.asgi, bridge, HttpEntrance(app.streams, bridge), options), peers)
     share: Share | None = None if peers is None else "more"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, bound_sockets(options, share) as sockets:
         status = runner.run(_serve(app, server, bridge, sockets, options.drain_s, reread))

@@ -17,7 +17,14 @@ from roomful.node.connection_log import about
 from roomful.seams.transport import Receiver
 from roomful.transports.asgi_backlog import Backlog
 from roomful.transports.frames import close_reason
-from roomful.transports.negotiate import Accepted, Refused, TransportOptions, WebSocketRoute, negotiate
+from roomful.transports.negotiate import (
+    Accepted,
+    Refused,
+    TransportOptions,
+    WebSocketRoute,
+    negotiate,
+    read_headers,
+)
 
 log = logging.getLogger("roomful.transports")
 
@@ -35,8 +42,8 @@ async def serve_websocket(
     """Serves one ASGI WebSocket connection to its end."""
     await receive()  # websocket.connect
     peer = scope["client"][0] if scope.get("client") else ""
-    query_string = scope.get("query_string", b"")
-    verdict = negotiate(inner_path(scope), query_string, raw_headers(scope), peer, routes, options, admission)
+    headers, query_string = read_headers(raw_headers(scope)), scope.get("query_string", b"")
+    verdict = negotiate(inner_path(scope), query_string, headers, peer, routes, options, admission)
     if isinstance(verdict, Refused):
         await _refuse(scope, send, verdict)
         return

@@ -119,17 +119,18 @@ OUR_FAULT = Refused(500, 100, "internal server error")
 def negotiate(
     path: str,
     query_string: bytes,
-    raw_headers: RawHeaders,
+    headers: dict[str, str],
     peer: str,
     routes: Sequence[WebSocketRoute],
     options: TransportOptions,
     admission: Admission | None = None,
 ) -> Accepted | Refused:
-    """Route, origin, subprotocol and client address of a handshake. path: decoded. peer: "" on a Unix socket."""
+    """Route, origin, subprotocol and client address of a handshake.
+
+    path: decoded. headers: as `read_headers` gives them. peer: "" on a Unix socket."""
     route = next((route for route in routes if route.matches(path)), None)
     if route is None:
         return NOTHING_HERE
-    headers = read_headers(raw_headers)
     if not origin_allowed(headers.get("origin"), options):
         return FOREIGN_ORIGIN
     subprotocol = choose_subprotocol(headers.get("sec-websocket-protocol", ""), route.subprotocols)
@@ -138,7 +139,9 @@ def negotiate(
     if sent_away is not None:
         return refusal_of(sent_away)
     refused = route.check(request) if route.check is not None else None
-    return refused or Accepted(route, msgspec.structs.replace(request, subprotocol=subprotocol))
+    if subprotocol:
+        request = msgspec.structs.replace(request, subprotocol=subprotocol)
+    return refused or Accepted(route, request)
 
 
 def read_request(
@@ -147,7 +150,7 @@ def read_request(
     """A request without its body. path: decoded. peer: "" on a Unix socket."""
     return Request(
         path=path,
-        query=dict(parse_qsl(query_string.decode("utf-8", "replace"), keep_blank_values=True)),
+        query=dict(parse_qsl(query_string.decode("utf-8", "replace"), keep_blank_values=True)) if query_string else {},
         headers=headers,
         address=client_address(peer, headers.get("x-forwarded-for", ""), options.trusted_proxies),
         method=method,
@@ -227,6 +230,8 @@ def client_address(peer: str, forwarded_for: str, trusted_proxies: tuple[str, ..
 
     peer: of the TCP connection. forwarded_for: X-Forwarded-For; only what trusted proxies have appended is believed.
     """
+    if not forwarded_for:
+        return _spelled(peer)
     address = _parse_address(peer)
     if address is None:
         return ""
@@ -239,6 +244,13 @@ def client_address(peer: str, forwarded_for: str, trusted_proxies: tuple[str, ..
             break
         address = before
     return str(address)
+
+
+@lru_cache(maxsize=1024)
+def _spelled(peer: str) -> str:
+    """Each address in one way, "" for none. Kept, for who comes back mostly comes from where others did."""
+    address = _parse_address(peer)
+    return "" if address is None else str(address)
 
 
 @lru_cache(maxsize=16)

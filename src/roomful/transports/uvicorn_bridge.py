@@ -54,18 +54,33 @@ class Bridge:
     def __call__(self, **_: Any) -> asyncio.Protocol:
         return _Handover(self)
 
-    def decide(self, head: bytes, peer: str) -> tuple[Accepted | Refused, dict[str, str]]:
-        """The verdict over a handshake, and its headers."""
-        method, target, raw_headers = _read_head(head)
+    def let_in(
+        self, socket: asyncio.Transport, method: str, target: bytes, raw_headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        """Answers a handshake; from then on the connection is a WebSocket, or closed."""
         headers = read_headers(raw_headers)
+        verdict = self._decide(method, target, headers, peer_of(socket))
+        if isinstance(verdict, Refused):
+            socket.write(_refusal(verdict))
+            socket.close()
+            return
+        route, request = verdict.route, verdict.request
+        extension = choose_deflate(headers.get("sec-websocket-extensions", "")) if route.deflate else ""
+        connection = WebSocketConnection(
+            socket, route.max_message_bytes, self.options, self.connections, deflate=bool(extension), kind=route.kind
+        )
+        socket.set_protocol(connection)
+        socket.write(_acceptance(headers["sec-websocket-key"], request.subprotocol, extension))
+        connection.open(route.endpoint, msgspec.structs.replace(request, deflate=True) if extension else request)
+
+    def _decide(self, method: str, target: bytes, headers: dict[str, str], peer: str) -> Accepted | Refused:
+        if self.draining:
+            return DRAINING
         path, _, query = target.partition(b"?")
-        verdict: Accepted | Refused = DRAINING
-        if not self.draining:
-            text = unquote_to_bytes(path).decode("utf-8", "replace")
-            verdict = check_upgrade(method, headers) or negotiate(
-                text, query, raw_headers, peer, self.routes, self.options, self.admission
-            )
-        return verdict, headers
+        text = unquote_to_bytes(path).decode("utf-8", "replace")
+        return check_upgrade(method, headers) or negotiate(
+            text, query, headers, peer, self.routes, self.options, self.admission
+        )
 
     async def shutdown(self, timeout_s: float) -> None:
         """Closes what is open, waits for the closing handshakes, and cuts what is left after `timeout_s`."""
@@ -93,25 +108,8 @@ class _Handover(asyncio.Protocol):
         socket = self._socket
         if socket.is_closing():
             return
-        verdict, headers = self._bridge.decide(head, peer_of(socket))
-        if isinstance(verdict, Refused):
-            socket.write(_refusal(verdict))
-            socket.close()
-            return
-        route, request, bridge = verdict.route, verdict.request, self._bridge
-        extension = choose_deflate(headers.get("sec-websocket-extensions", "")) if route.deflate else ""
-        connection = WebSocketConnection(
-            socket,
-            route.max_message_bytes,
-            bridge.options,
-            bridge.connections,
-            deflate=bool(extension),
-            kind=route.kind,
-        )
-        socket.set_protocol(connection)
-        socket.write(_acceptance(headers["sec-websocket-key"], request.subprotocol, extension))
         socket.resume_reading()
-        connection.open(route.endpoint, msgspec.structs.replace(request, deflate=True) if extension else request)
+        self._bridge.let_in(socket, *_read_head(head))
 
 
 def _read_head(head: bytes) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:

@@ -9,6 +9,7 @@ and a body have their time, and a head its size. tests/transports/test_uvicorn_h
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from roomful.transports.negotiate import Refused, read_headers
 from roomful.transports.socket_stream import SocketStream
 from roomful.transports.stream import Opening, Streams
-from roomful.transports.uvicorn_bridge import peer_of, response_head
+from roomful.transports.uvicorn_bridge import Bridge, peer_of, response_head
+from roomful.transports.uvicorn_door import Door
 
 _BAD_REQUEST = 107
 _NOT_HTTP = Refused(400, _BAD_REQUEST, "this is not HTTP")
@@ -27,13 +29,15 @@ _HEAD_TOO_LARGE = Refused(431, _BAD_REQUEST, "the headers are too large")
 
 
 class HttpEntrance:
-    """What to give uvicorn as `http=`."""
+    """What to give uvicorn as `http=`. bridge: takes whole handshakes by the short way; None: nobody does."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, bridge: Bridge | None = None) -> None:
         self._streams = streams
+        self._bridge = bridge
 
     def __call__(self, **of_uvicorn: Any) -> asyncio.Protocol:
-        return _Http(self._streams, **of_uvicorn)
+        inside = partial(_Http, self._streams, **of_uvicorn)
+        return inside() if self._bridge is None else Door(self._bridge, inside, of_uvicorn["server_state"].connections)
 
 
 class _Http(HttpToolsProtocol):
