@@ -52,6 +52,7 @@ DOORS: dict[str, set[str]] = {
     "httpx": {"server/webhooks.py"},
     "google": {"wire/centrifuge_protobuf.py"},
     "hiredis": {"engines/redis_wire.py"},
+    "httptools": {"transports/uvicorn_door.py"},
     "jwt": {"auth/tokens.py"},
     "msgspec": {"*"},
     "nats": {"engines/nats_link.py"},
