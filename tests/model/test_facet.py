@@ -31,3 +31,9 @@ def test_which_logs_are_not_for_clients(channel: str, expected: bool) -> None:
 def test_a_room_and_its_facets() -> None:
     assert [facet_of(channel) for channel in facets_of("chat:1")] == [Facet(kind, "chat:1") for kind in OPTIONS]
     assert OPTIONS.keys() <= RESERVED_NAMESPACES
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_what_is_remembered_of_a_room_that_nobody_is_in_ends_within_the_hour(kind: str) -> None:
+    keep = OPTIONS[kind].retention
+    assert not keep.keeps or keep.ttl_s + keep.meta_ttl_s <= 3600

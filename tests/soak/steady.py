@@ -82,7 +82,8 @@ recover = true
 """
 
 WARM_UP = 1 / 4
-"""Of the run: until then caches, histories and the allocator fill."""
+"""Of the run: until then caches, histories and the allocator fill. What lives longest here are the epochs of strangers'
+facets, 660 s (`model.facet`): a run of less than 45 minutes needs a longer part, by `--warm-up`."""
 SAMPLE_S, SHOWN_S = 10.0, 60.0
 SLOPE_MAX = 1.0
 """MB/h."""
@@ -456,14 +457,14 @@ async def report(server: Server) -> dict[str, Any]:
     return told
 
 
-def shown(samples: list[Sample], seconds: float) -> None:
+def shown(samples: list[Sample], warm_up: float) -> None:
     """The table, in some twelve lines, and the slopes."""
     print("| minutes | RSS MB | of it anonymous | processor % |\n|--:|--:|--:|--:|")
     step = max(1, len(samples) // 12)
     for before, each in zip(samples[::step], samples[step::step], strict=False):
         used = (each.used_s - before.used_s) / (each.at_s - before.at_s)
         print(f"| {each.at_s / 60:.0f} | {each.rss:.2f} | {each.anonymous:.2f} | {used:.0%} |")
-    measured = [each for each in samples if each.at_s >= seconds * WARM_UP]
+    measured = [each for each in samples if each.at_s >= warm_up]
     if len(measured) > 2:
         for of in ("rss", "anonymous"):
             per_hour, error = slope(measured, of)
@@ -474,6 +475,7 @@ def shown(samples: list[Sample], seconds: float) -> None:
 async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--warm-up", type=float, help="seconds that the slope leaves out; a quarter")
     parser.add_argument("--rooms", type=int, default=20)
     parser.add_argument("--members", type=int, default=100, help="each stays in two rooms")
     parser.add_argument("--publications", type=int, default=40, help="a second")
@@ -481,6 +483,8 @@ async def main() -> int:
     parser.add_argument("--visitors", type=int, default=100, help="who come back, in each of four ways")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     given = parser.parse_args()
+    if given.warm_up is None:
+        given.warm_up = given.seconds * WARM_UP
     print(given, flush=True)
     random.seed(given.seed)
     with tempfile.TemporaryDirectory() as directory:
@@ -513,7 +517,7 @@ async def soak(server: Server, given: argparse.Namespace) -> int:
             await eventually(lambda: all(len(each.subscribed) == len(each.channels) for each in members), 60.0)
             connected = sum(each.connections for each in clients)
             running.append(asyncio.ensure_future(load.run(given.visits)))
-            warm = await watched(server, given.seconds, samples, load)
+            warm = await watched(server, given, samples, load)
             running.pop().cancel()
             last = await report(server)
             used = resource.getrusage(resource.RUSAGE_SELF)
@@ -526,7 +530,7 @@ async def soak(server: Server, given: argparse.Namespace) -> int:
             for task in running:
                 task.cancel()
             await asyncio.wait(running)
-            shown(samples, given.seconds)
+            shown(samples, given.warm_up)
         told = [f"{sum(each.came for each in members):,} read by members of {publisher.published:,} published"]
         told.append(f"{sum(each.gaps for each in members)} gaps told to members, {load.gaps} to visitors")
         told.append(f"{sum(each.connections for each in clients) - connected} connections of members lost")
@@ -543,17 +547,17 @@ async def soak(server: Server, given: argparse.Namespace) -> int:
         except BookError as error:
             books = f"DON'T BALANCE: {str(error)[:2000]}"
         print(f"the books {books}", flush=True)
-    grows = slope([each for each in samples if each.at_s >= given.seconds * WARM_UP], "rss")[0] >= SLOPE_MAX
+    grows = slope([each for each in samples if each.at_s >= given.warm_up], "rss")[0] >= SLOPE_MAX
     return int(grows or books != "balance" or bool(load.failed))
 
 
-async def watched(server: Server, seconds: float, samples: list[Sample], load: Load) -> dict[str, Any]:
+async def watched(server: Server, given: argparse.Namespace, samples: list[Sample], load: Load) -> dict[str, Any]:
     """So long; what lived in the server after the warm-up."""
     begun, warm = time.monotonic(), None
-    for turn in range(int(seconds / SAMPLE_S) + 1):
+    for turn in range(int(given.seconds / SAMPLE_S) + 1):
         await asyncio.sleep(max(0.0, begun + turn * SAMPLE_S - time.monotonic()))
         at_s = time.monotonic() - begun
-        if warm is None and at_s >= seconds * WARM_UP:
+        if warm is None and at_s >= given.warm_up:
             warm = await report(server)
         samples.append(sample(server, at_s))
         if turn % round(SHOWN_S / SAMPLE_S) == 0:
