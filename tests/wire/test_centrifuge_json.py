@@ -18,6 +18,7 @@ from roomful.model.publication import DeltaPublication, Position, Publication
 from roomful.model.push import Push
 from roomful.model.reply import Failure, Result
 from roomful.model.tags_filter import FilterNode
+from roomful.wire import centrifuge_json
 from roomful.wire.centrifuge_json import CentrifugeJSON
 from tests.wire import words
 from tests.wire.fuzz import LIMIT_S, mutants
@@ -507,3 +508,22 @@ def decoded_or_refused(data: bytes) -> None:
     except Exception as error:
         pytest.fail(f"{error!r} for {data!r}")
     assert len(decoded) == data.removesuffix(b"\n").count(b"\n") + 1
+
+
+def test_publications_of_replies_are_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that comes back gets the same ones, as often as it has members."""
+    publications = [Publication(b'{"a": 1}', 1), Publication(b'"' + b"x" * centrifuge_json.SHARED_MAX_BYTES + b'"', 2)]
+    result = reply.HistoryResult(publications, "e", 2)
+    before = JSON.reply(1, result)
+    written: list[Publication] = []
+    spell = centrifuge_json._publication
+    monkeypatch.setattr(centrifuge_json, "_publication", lambda word: (written.append(word), spell(word))[1])
+    assert JSON.reply(1, result) == before
+    assert written == publications[1:], "only what is too long to be kept"
+
+
+def test_no_more_of_them_are_kept_than_that() -> None:
+    for offset in range(3 * centrifuge_json.SHARED_MAX):
+        frame = JSON.reply(1, reply.HistoryResult([Publication(b"0", offset)], "", 0))
+        assert b'"offset":%d' % offset in frame or not offset
+        assert len(centrifuge_json._written) <= centrifuge_json.SHARED_MAX

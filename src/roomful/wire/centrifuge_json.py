@@ -32,6 +32,10 @@ the parser runs out of stack there, every subscriber would pay for what one clie
 
 TTL_MAX_S = 2**32 - 1
 
+SHARED_MAX, SHARED_MAX_BYTES = 512, 4_096
+"""So many publications of replies are kept as they were written, longer ones aren't: some 4 MiB at most, for rooms of
+which many members come back at once."""
+
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Uint32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -242,6 +246,8 @@ _parse_connect = msgspec.json.Decoder(_Connect).decode
 _parse_emulation = msgspec.json.Decoder(_Emulation).decode
 _write = msgspec.json.Encoder().encode
 
+_written: dict[int, tuple[Publication, Raw]] = {}  # by identity, which holds for as long as the publication is kept
+
 
 def _uint64(number: int | None) -> int:
     if number is None:
@@ -313,8 +319,23 @@ def _delta_data(word: DeltaPublication) -> dict[str, Any]:
     return {"data": delta.decode(), "delta": True}
 
 
-def _publications(publications: Iterable[Publication | DeltaPublication]) -> list[dict[str, Any]]:
-    return [_publication(publication) for publication in publications]
+def _publications(publications: Iterable[Publication | DeltaPublication]) -> list[Any]:
+    """When a room comes back, everybody gets the same ones: those are written once."""
+    return [_publication(word) if isinstance(word, DeltaPublication) else _shared(word) for word in publications]
+
+
+def _shared(publication: Publication) -> Raw:
+    """The publication as it stands in every reply."""
+    known = _written.get(id(publication))
+    if known is not None and known[0] is publication:
+        return known[1]
+    text = written(_publication(publication))
+    raw = Raw(text)
+    if len(text) <= SHARED_MAX_BYTES:
+        if len(_written) >= SHARED_MAX:
+            _written.clear()
+        _written[id(publication)] = publication, raw
+    return raw
 
 
 def _failure(failure: Failure) -> dict[str, Any]:
