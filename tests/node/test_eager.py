@@ -187,9 +187,22 @@ async def test_finished_waits_for_everything_that_is_under_way() -> None:
 
     eager.start(work("started"))
     eager.later(work("later"))
+    eager.soon(work("soon"))
     asyncio.get_running_loop().call_soon(go_on.set)
     await eager.finished(5)
-    assert sorted(ended) == ["later", "started"]
+    assert sorted(ended) == ["later", "soon", "started"]
+
+
+async def test_soon_is_the_next_turn_and_no_task() -> None:
+    heard: list[asyncio.Task[Any] | None] = []
+
+    async def work() -> None:
+        heard.append(asyncio.current_task())
+
+    eager.soon(work())
+    assert heard == []
+    await asyncio.sleep(0)
+    assert heard == [None]
 
 
 async def test_finished_gives_up_and_doesnt_wait_for_itself() -> None:

@@ -715,4 +715,4 @@ class Session:
             forget(self, subscription)
             self.happens("unsubscribed", channel=subscription.channel, code=code, reason=reason)
         self.happens("closed", code=code, reason=reason, count=unsent, transport=self.transport.kind)
-        eager.later(farewell(self, established, introduced=self._introduced))
+        eager.soon(farewell(self, established, introduced=self._introduced))

@@ -22,6 +22,7 @@ _Address: TypeAlias = IPv4Address | IPv6Address
 _Network: TypeAlias = IPv4Network | IPv6Network
 
 _FORBIDDEN, _NOT_FOUND, _BAD_REQUEST, _TRY_LATER = 103, 104, 107, 111  # codes of model/errors.py
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
 class WebSocketRoute(msgspec.Struct, frozen=True):
@@ -133,7 +134,8 @@ def negotiate(
         return NOTHING_HERE
     if not origin_allowed(headers.get("origin"), options):
         return FOREIGN_ORIGIN
-    subprotocol = choose_subprotocol(headers.get("sec-websocket-protocol", ""), route.subprotocols)
+    offered = headers.get("sec-websocket-protocol", "")
+    subprotocol = choose_subprotocol(offered, route.subprotocols) if offered else ""
     request = read_request("GET", path, query_string, headers, peer, options)
     sent_away = admission.ask(request.address) if admission is not None else None
     if sent_away is not None:
@@ -172,7 +174,7 @@ def check_upgrade(method: str, headers: dict[str, str]) -> Refused | None:
         return Refused(405, _BAD_REQUEST, "a WebSocket is opened by GET", {"Allow": "GET"})
     if headers.get("sec-websocket-version", "").strip() != "13":
         return Refused(426, _BAD_REQUEST, "only WebSocket version 13 is spoken", {"Sec-WebSocket-Version": "13"})
-    if not re.fullmatch(r"[A-Za-z0-9+/]{22}==", headers.get("sec-websocket-key", "").strip()):
+    if not _KEY.fullmatch(headers.get("sec-websocket-key", "").strip()):
         return Refused(400, _BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
     return None
 

@@ -34,6 +34,7 @@ from roomful.transports.websocket import WebSocketConnection
 
 _STOPPING = (1012, "service restart")  # for connections that nobody has closed before
 _KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 
 
 class Bridge:
@@ -65,7 +66,8 @@ class Bridge:
             socket.close()
             return
         route, request = verdict.route, verdict.request
-        extension = choose_deflate(headers.get("sec-websocket-extensions", "")) if route.deflate else ""
+        offered = headers.get("sec-websocket-extensions", "")
+        extension = choose_deflate(offered) if offered and route.deflate else ""
         connection = WebSocketConnection(
             socket, route.max_message_bytes, self.options, self.connections, deflate=bool(extension), kind=route.kind
         )
@@ -127,13 +129,12 @@ def peer_of(socket: asyncio.Transport) -> str:
 
 
 def _acceptance(key: str, subprotocol: str, extension: str) -> bytes:
-    accept = b64encode(sha1((key.strip() + _KEY_SUFFIX).encode()).digest()).decode()
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+    head = _SWITCHING + b64encode(sha1((key.strip() + _KEY_SUFFIX).encode()).digest())
     if subprotocol:
-        headers["Sec-WebSocket-Protocol"] = subprotocol
+        head += f"\r\nSec-WebSocket-Protocol: {subprotocol}".encode("latin-1")
     if extension:
-        headers["Sec-WebSocket-Extensions"] = extension
-    return response_head(101, headers)
+        head += f"\r\nSec-WebSocket-Extensions: {extension}".encode("latin-1")
+    return head + b"\r\n\r\n"
 
 
 def _refusal(refused: Refused) -> bytes:

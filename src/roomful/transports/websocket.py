@@ -244,4 +244,4 @@ def _peer_of(transport: asyncio.Transport) -> SocketType | None:
     socket = transport.get_extra_info("socket")
     if socket is None or transport.get_extra_info("sslcontext") is not None:
         return None
-    return SocketType(fileno=socket.fileno())
+    return SocketType(socket.family, socket.type, socket.proto, socket.fileno())  # else each is asked of the system
