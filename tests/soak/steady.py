@@ -17,6 +17,7 @@ import asyncio
 import random
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -93,8 +94,8 @@ AT_ONCE_MAX = 200
 """Visits; a load that can't be kept up is a failure, and not a queue."""
 
 
-def token(user: str) -> str:
-    return sign(TOKENS, {}, user=user, now=time.time(), ttl_s=600.0)
+def token(user: str, ttl_s: float | None = 600.0) -> str:
+    return sign(TOKENS, {}, user=user, now=time.time(), ttl_s=ttl_s)
 
 
 class Member(Follower):
@@ -483,6 +484,11 @@ async def main() -> int:
     parser.add_argument("--visitors", type=int, default=100, help="who come back, in each of four ways")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     given = parser.parse_args()
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, running.cancel
+    )  # ends the server, too, as Ctrl-C does
     if given.warm_up is None:
         given.warm_up = given.seconds * WARM_UP
     print(given, flush=True)
@@ -507,9 +513,9 @@ async def soak(server: Server, given: argparse.Namespace) -> int:
         for number in range(given.members):
             channels = [rooms[number % len(rooms)], rooms[(number + 7) % len(rooms)]]
             members.append(Member([server.url], channels, load.books.reader(f"member-{number}")))
-            members[-1].hello = {"token": token(f"member-{number}")}
+            members[-1].hello = {"token": token(f"member-{number}", ttl_s=None)}
         publisher = Publisher([server.url], rooms, "publisher", load.books, 1 / given.publications)
-        publisher.hello = {"token": token("publisher")}
+        publisher.hello = {"token": token("publisher", ttl_s=None)}
         clients = [*members, publisher]
         running = [asyncio.ensure_future(client.run()) for client in clients]
         samples: list[Sample] = []
