@@ -13,6 +13,7 @@ matplotlib.use("svg")
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "roomful", "font.size": 9, "axes.spines.top": False,
                             "axes.spines.right": False})  # fmt: skip
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import NullFormatter, StrMethodFormatter  # noqa: E402
 
 HERE = Path(__file__).parent
 PLOTS = HERE / "plots"
@@ -30,6 +31,13 @@ def save(figure: Any, name: str) -> None:
     plt.close(figure)
 
 
+def logarithmic(axis: Any) -> None:
+    """In plain numbers, at powers of ten only."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
 def peers(cases: list[dict[str, Any]]) -> None:
     """Two cases as bars, the cheapest on top."""
     wanted = ["16 in flight", "one at a time"]
@@ -40,7 +48,8 @@ def peers(cases: list[dict[str, Any]]) -> None:
         bars = axis.barh([peer for _, peer in cost], [value for value, _ in cost],
                          color=[OURS if peer.startswith("Roomful") else OTHERS for _, peer in cost])  # fmt: skip
         axis.bar_label(bars, fmt="%.2g", padding=3)
-        axis.set_xscale("log")
+        logarithmic(axis)
+        axis.set_xlim(0.5, 2 * cost[0][0])
         axis.set_title(f"{name}: server CPU, µs a delivery", loc="left")
     save(figure, "peers")
 
@@ -60,7 +69,7 @@ def growth(cases: list[dict[str, Any]]) -> None:
         around = [[m - min(v) for m, (_, v) in zip(middles, drawn, strict=True)],
                   [max(v) - m for m, (_, v) in zip(middles, drawn, strict=True)]]  # fmt: skip
         axis.errorbar([value for value, _ in drawn], middles, yerr=around, color=OURS, marker="o", capsize=3)
-        axis.set_xscale("log")
+        logarithmic(axis)
         axis.set_ylim(bottom=0)
         axis.set_xlabel(against)
         axis.set_ylabel(AXES[key])
