@@ -139,6 +139,7 @@ class Storm:
             for number in range(clients)
         ]
         self.gauges: list[Gauge] = []
+        self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
         self.published = 0
@@ -174,8 +175,8 @@ class Storm:
         await second.stop()
         await self._wait_for_all(back_s)
         after_crash_s = time.monotonic() - killed
-        publishing.cancel()
-        await asyncio.wait((publishing,))
+        self._over.set()
+        await publishing  # not cancelled: what it has asked for last would be neither published nor in doubt
         await eventually(lambda: not any(client.reader.lacks() for client in self.clients), back_s)
         self.ledger.check()
         assert not any(client.gaps for client in self.clients), "the log had it all"
@@ -200,7 +201,7 @@ class Storm:
 
     async def _publish(self, interval_s: float) -> None:
         async with httpx.AsyncClient(headers={"X-API-Key": SECRET}, timeout=5.0) as http:
-            while True:
+            while not self._over.is_set():
                 number = self.ledger.write(ROOM, "api")
                 body = {"channel": ROOM, "data": {"n": number, "by": "api"}}
                 try:
