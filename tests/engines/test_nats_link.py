@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
+from roomful.engines import nats_link
 from roomful.engines.nats_link import Link, NotSent, Reply
 from roomful.model.errors import InternalError
 from roomful.model.publication import Draft
@@ -63,6 +65,29 @@ async def test_what_waits_for_a_lost_connection_goes_nowhere_and_the_loss_is_tol
     await lost.wait()
     await link.stop()
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_it_stops_also_when_the_library_loses_the_cancellation(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` does before Python 3.12, when it comes together with what is waited for."""
+    connecting = asyncio.Event()
+
+    async def prepare() -> None: ...
+
+    async def lose(connection: object, **options: object) -> None:
+        connecting.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        raise OSError("reset")
+
+    link = Link([nats.url], "test", 1_000_000, prepare, lambda: None)
+    await link.start()
+    monkeypatch.setattr(nats_link._Connection, "connect", lose)
+    link.renew()
+    await connecting.wait()
+    async with asyncio.timeout(10):
+        await link.stop()
 
 
 async def test_no_server_is_one_sentence() -> None:

@@ -138,6 +138,7 @@ class Link:
         self._lost: asyncio.Event = asyncio.Event()
         self._open = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
+        self._stopping = False
         # True in the task that prepares a connection, and in those that it starts.
         self._preparing = ContextVar("preparing", default=False)
         self._inbox = f"_INBOX.{secrets.token_hex(8)}"
@@ -169,9 +170,11 @@ class Link:
         except InternalError:
             self._cut()
             raise
+        self._stopping = False
         self._life = asyncio.create_task(self._live())
 
     async def stop(self) -> None:
+        self._stopping = True
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait({self._life})
@@ -304,12 +307,16 @@ class Link:
     # Its life
 
     async def _live(self) -> None:
-        """Probes the connection while it is there; makes a new one when it is lost."""
-        while True:
+        """Probes the connection while it is there; makes a new one when it is lost.
+
+        A cancellation isn't enough to end it: `asyncio.wait_for`, by which the library connects, loses one that comes
+        together with what it waits for (Python before 3.12).
+        """
+        while not self._stopping:
             await self._until_lost()
             self._down()
             wait_s = RETRY_S
-            while True:
+            while not self._stopping:
                 try:
                     await self._connect()
                     break
@@ -318,6 +325,8 @@ class Link:
                 except Exception:  # whatever it was, a node that stays deaf for ever is worse
                     log.exception("a new connection to NATS could not be used; trying again")
                 self._cut()
+                if self._stopping:
+                    return
                 await asyncio.sleep(wait_s * (0.5 + random.random()))
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
 
