@@ -36,10 +36,10 @@ def short_form(cases: list[dict[str, Any]], taken: str) -> str:
         results = measured.get(case, {})
         middles = sorted((median(each[key] for each in figures), peer) for peer, figures in results.items())
         ours = [value for value, peer in middles if peer.startswith(ROOMFUL)]
-        others = [f"{peer} {shown(value)}" for value, peer in middles if not peer.startswith(ROOMFUL)]
-        others = [each for each in others if not any(each.startswith(floor) for floor in FLOORS)]
+        others = [(value, peer) for value, peer in middles if not peer.startswith(ROOMFUL) and peer not in FLOORS]
         if ours:
-            lines.append(f"| {text} | {shown(ours[0])} | {', '.join(others[:3])} |")
+            best = ", ".join(f"{peer} {shown(value)}" for value, peer in others[:3])
+            lines.append(f"| {text} | {shown(ours[0])} | {best} |")
     return "\n".join(
         [
             "![Server CPU for a delivery, beside the peers](benchmarks/plots/peers.svg)",

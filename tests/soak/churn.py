@@ -180,8 +180,9 @@ async def churn(port: int, visits: int, *, at_once: int = 40) -> Counter[str]:
 # What is left of them
 
 
-async def report(server: Server) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": "a key of the churn"}) as http:
+async def report(server: Server, key: str = "a key of the churn") -> dict[str, Any]:
+    """What the application's method `report` answers. key: of the server's API."""
+    async with httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": key}) as http:
         answer = await http.post("/api/rpc", json={"method": "report"}, timeout=30)
     told: dict[str, Any] = answer.json()["result"]["data"]
     return told

@@ -42,16 +42,18 @@ from roomful.testing.raw_websocket import BINARY, CLOSE, frame
 from roomful.wire.y_websocket import BARE, KEY
 from tests.engines.redis_server import eventually
 from tests.served import Server, serve
+from tests.soak.churn import report
 from tests.soak.fleet import Connection, Follower, Publisher
 from tests.soak.hostile import processor_s
 from tests.soak.sockets import Ended, Socket
 
 TOKENS = TokenOptions(hmac_secret="a secret of more than thirty-two bytes")
+API_KEY = "the key of the soak"
 CONFIG = f"""
 [tokens]
 hmac_secret = "{TOKENS.hmac_secret}"
 [api]
-keys = ["the key of the soak"]
+keys = ["{API_KEY}"]
 [documents]
 access = "user"
 [limits.rates.user]
@@ -451,13 +453,6 @@ def slope(samples: list[Sample], of: str) -> tuple[float, float]:
     return per_hour, (rest / sum((a - mean) ** 2 for a in x)) ** 0.5
 
 
-async def report(server: Server) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": "the key of the soak"}) as http:
-        answer = await http.post("/api/rpc", json={"method": "report"}, timeout=30)
-    told: dict[str, Any] = answer.json()["result"]["data"]
-    return told
-
-
 def shown(samples: list[Sample], warm_up: float) -> None:
     """The table, in some twelve lines, and the slopes."""
     print("| minutes | RSS MB | of it anonymous | processor % |\n|--:|--:|--:|--:|")
@@ -491,6 +486,8 @@ async def main() -> int:
     )  # ends the server, too, as Ctrl-C does
     if given.warm_up is None:
         given.warm_up = given.seconds * WARM_UP
+    if given.seconds - given.warm_up < 3 * SAMPLE_S:
+        parser.error(f"a slope needs {3 * SAMPLE_S:.0f} s behind the warm-up, which is {given.warm_up:g} s")
     print(given, flush=True)
     random.seed(given.seed)
     with tempfile.TemporaryDirectory() as directory:
@@ -525,7 +522,7 @@ async def soak(server: Server, given: argparse.Namespace) -> int:
             running.append(asyncio.ensure_future(load.run(given.visits)))
             warm = await watched(server, given, samples, load)
             running.pop().cancel()
-            last = await report(server)
+            last = await report(server, API_KEY)
             used = resource.getrusage(resource.RUSAGE_SELF)
             await load.at_rest()
             publisher.paused = True
@@ -564,7 +561,7 @@ async def watched(server: Server, given: argparse.Namespace, samples: list[Sampl
         await asyncio.sleep(max(0.0, begun + turn * SAMPLE_S - time.monotonic()))
         at_s = time.monotonic() - begun
         if warm is None and at_s >= given.warm_up:
-            warm = await report(server)
+            warm = await report(server, API_KEY)
         samples.append(sample(server, at_s))
         if turn % round(SHOWN_S / SAMPLE_S) == 0:
             now = samples[-1]
@@ -572,7 +569,7 @@ async def watched(server: Server, given: argparse.Namespace, samples: list[Sampl
                 f"{at_s:6.0f} s  {now.rss:7.2f} MB, anonymous {now.anonymous:7.2f}  {now.used_s:6.1f} s of a processor"
             )
             print(f"{line}  {load.done.total():7,} visits, failed {load.failed.total()}", flush=True)
-    return warm or await report(server)
+    return warm or await report(server, API_KEY)
 
 
 if __name__ == "__main__":

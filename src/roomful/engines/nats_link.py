@@ -316,7 +316,7 @@ class Link:
             await self._until_lost()
             self._down()
             wait_s = RETRY_S
-            while not self._stopping:
+            while True:
                 try:
                     await self._connect()
                     break

@@ -17,28 +17,22 @@ class Facet(NamedTuple):
     base: str
 
 
+_SHORT_LOG = ChannelOptions(
+    history_size=64,
+    history_ttl_s=60.0,
+    history_meta_ttl_s=600.0,
+    position=True,
+    history=Right.NOBODY,
+    see_presence=Right.NOBODY,
+)
+"""So that a hole is noticed; nobody recovers from it: who comes back gets the whole state. Nobody's position outlives
+its connection, so neither need that of the log: rooms that come and go leave nothing behind."""
+
 OPTIONS = {
     # No log: what is said there is stale a few seconds later; of a slow reader's backlog the newest for each client.
     "typing": ChannelOptions(slow="latest", history=Right.NOBODY, see_presence=Right.NOBODY),
-    # A short log, so that a hole is noticed; nobody recovers from it: who comes back gets the whole state. Nobody's
-    # position outlives its connection, so neither need that of the log: rooms that come and go leave nothing behind.
-    "state": ChannelOptions(
-        history_size=64,
-        history_ttl_s=60.0,
-        history_meta_ttl_s=600.0,
-        position=True,
-        history=Right.NOBODY,
-        see_presence=Right.NOBODY,
-    ),
-    # Likewise.
-    "people": ChannelOptions(
-        history_size=64,
-        history_ttl_s=60.0,
-        history_meta_ttl_s=600.0,
-        position=True,
-        history=Right.NOBODY,
-        see_presence=Right.NOBODY,
-    ),
+    "state": _SHORT_LOG,
+    "people": _SHORT_LOG,
 }
 """What each kind of facet is as a channel. Rights aren't here: they are those of the base."""
 
